@@ -1,0 +1,1 @@
+//! Configuration: text to every fault at once, or one validated value.

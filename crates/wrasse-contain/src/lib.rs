@@ -1,0 +1,1 @@
+//! Contained process trees: guardian protocol, stop ladder, sweep, accounting.

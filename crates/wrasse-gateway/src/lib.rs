@@ -1,0 +1,1 @@
+//! Sessions, runs, the agent loop, sub-agents, cron, policy and built-in tools.

@@ -1,0 +1,1 @@
+//! Instances, leases, holders, scope, retention and single-flight, generic over what is held.

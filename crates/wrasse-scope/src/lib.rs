@@ -1,0 +1,1 @@
+//! Task scopes, closed task kinds, cancellation, deadlines and the clock.

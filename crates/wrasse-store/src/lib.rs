@@ -1,0 +1,1 @@
+//! Durable state: sessions, transcripts, runs, jobs, firings, ledger, catalogue.

@@ -1,0 +1,1 @@
+//! Misbehaving servers, the oracle and fakes for tests.

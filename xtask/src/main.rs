@@ -1,0 +1,2 @@
+//! Checks and benches: cargo xtask ci|test|layers|bench.
+fn main() {}
