@@ -1,1 +1,14 @@
-//! Misbehaving servers, the oracle and fakes for tests.
+//! Misbehaving servers, the oracle program and the station that end-to-end tests run in.
+//!
+//! Development only: nothing that ships depends on this crate.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "test code: a broken harness should stop the test where it stands"
+)]
+
+pub mod fixture;
+pub mod oracle;
+pub mod processes;
+pub mod station;
