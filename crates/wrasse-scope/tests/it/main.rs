@@ -1,0 +1,4 @@
+//! Scopes and the clock, on a real runtime.
+
+mod clock;
+mod scope;
