@@ -1,0 +1,317 @@
+//! The messages between the gateway and a guardian, and the mark that a tree carries.
+//!
+//! One `SOCK_SEQPACKET` socket per guardian; every message is one packet whose first byte is its
+//! kind; integers are little-endian. Both ends come from the same build, but an older guardian may
+//! outlive an upgraded gateway, so the first message carries a version.
+//!
+//! Nothing here allocates: the guard program has no allocator. Decoders never panic on what a peer
+//! sends; they return [`Malformed`].
+
+/// The version of the protocol, carried by every [`Order::Spec`].
+pub const VERSION: u8 = 1;
+/// The largest packet in either direction.
+pub const MESSAGE_MAX: usize = 32 * 1024;
+/// The bytes before the payload of a [`Order::Spec`] packet.
+pub const SPEC_HEADER: usize = 12;
+/// The largest payload of one [`Order::Spec`] packet.
+pub const SPEC_CHUNK_MAX: usize = MESSAGE_MAX - SPEC_HEADER;
+/// The largest spec body a guardian accepts.
+pub const SPEC_MAX: usize = 1024 * 1024;
+/// The largest encoded [`Event`].
+pub const EVENT_MAX: usize = 8;
+/// The file descriptors that accompany the first chunk: the server's stdin, stdout and stderr.
+pub const SPEC_FDS: usize = 3;
+/// Flag of a spec: raise the server's `oom_score_adj`, so that the kernel takes it before us.
+pub const SPEC_FLAG_OOM_FIRST: u16 = 1;
+
+/// The exit code by which a gateway asks its warden to execute it again.
+pub const EXIT_RESTART: u8 = 85;
+/// The environment variable that tells a gateway the pid of its warden.
+pub const WARDEN_VARIABLE: &str = "WRASSE_WARDEN";
+/// What `argv[0]` of a guardian begins with; a space and the server's name follow.
+pub const GUARDIAN_NAME: &str = "wrasse-guardian";
+/// `argv[1]` of a guardian.
+pub const GUARDIAN_ROLE: &str = "guardian";
+/// What `argv[0]` of a warden begins with.
+pub const WARDEN_NAME: &str = "wrasse-warden";
+/// `argv[1]` of a warden.
+pub const WARDEN_ROLE: &str = "warden";
+
+const KIND_SPEC: u8 = 1;
+const KIND_GO: u8 = 2;
+const KIND_TERM: u8 = 3;
+const KIND_KILL: u8 = 4;
+const KIND_PING: u8 = 5;
+const KIND_READY: u8 = 129;
+const KIND_STARTED: u8 = 130;
+const KIND_FAILED: u8 = 131;
+const KIND_EXITED: u8 = 132;
+const KIND_STUCK: u8 = 133;
+const KIND_EMPTY: u8 = 134;
+const KIND_PONG: u8 = 135;
+
+/// A packet or a spec body that does not follow the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Malformed {
+    /// It ends before its last field.
+    Short,
+    /// Its kind, stage or version is not known.
+    Unknown,
+    /// A length or an offset in it is out of range.
+    OutOfRange,
+    /// A string in it holds a NUL, or is not terminated by one.
+    Nul,
+}
+
+impl core::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Short => "the message ends too early",
+            Self::Unknown => "the kind or version of the message is not known",
+            Self::OutOfRange => "a length in the message is out of range",
+            Self::Nul => "a string in the message is not properly terminated",
+        })
+    }
+}
+
+impl core::error::Error for Malformed {}
+
+/// What the gateway tells a guardian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order<'a> {
+    /// A part of the spec; the first one carries the server's three descriptors.
+    Spec {
+        /// `SPEC_FLAG_*` bits; those of the first chunk count.
+        flags: u16,
+        /// The length of the whole body.
+        total: u32,
+        /// Where this part begins; parts come in order.
+        offset: u32,
+        /// The part itself.
+        bytes: &'a [u8],
+    },
+    /// Fork and execute the server.
+    Go,
+    /// SIGTERM to the server's process group.
+    Term,
+    /// End the tree now. Before [`Order::Go`] the guardian just exits.
+    Kill,
+    /// Answer with [`Event::Pong`].
+    Ping,
+}
+
+impl<'a> Order<'a> {
+    /// Writes the packet's head into `head` and returns its length; a spec's bytes follow it as
+    /// they are (use a second `iovec`), every other order is its head alone.
+    pub fn encode_head(&self, head: &mut [u8; SPEC_HEADER]) -> usize {
+        match *self {
+            Order::Spec { flags, total, offset, bytes: _ } => {
+                head[0] = KIND_SPEC;
+                head[1] = VERSION;
+                head[2..4].copy_from_slice(&flags.to_le_bytes());
+                head[4..8].copy_from_slice(&total.to_le_bytes());
+                head[8..12].copy_from_slice(&offset.to_le_bytes());
+                SPEC_HEADER
+            }
+            Order::Go => single(head, KIND_GO),
+            Order::Term => single(head, KIND_TERM),
+            Order::Kill => single(head, KIND_KILL),
+            Order::Ping => single(head, KIND_PING),
+        }
+    }
+
+    /// Reads one packet.
+    pub fn decode(packet: &'a [u8]) -> Result<Self, Malformed> {
+        match *packet.first().ok_or(Malformed::Short)? {
+            KIND_SPEC => {
+                let (head, bytes) = packet.split_at_checked(SPEC_HEADER).ok_or(Malformed::Short)?;
+                if head[1] != VERSION {
+                    return Err(Malformed::Unknown);
+                }
+                Ok(Order::Spec {
+                    flags: u16::from_le_bytes([head[2], head[3]]),
+                    total: u32_at(head, 4)?,
+                    offset: u32_at(head, 8)?,
+                    bytes,
+                })
+            }
+            KIND_GO => Ok(Order::Go),
+            KIND_TERM => Ok(Order::Term),
+            KIND_KILL => Ok(Order::Kill),
+            KIND_PING => Ok(Order::Ping),
+            _ => Err(Malformed::Unknown),
+        }
+    }
+}
+
+fn single(head: &mut [u8; SPEC_HEADER], kind: u8) -> usize {
+    head[0] = kind;
+    1
+}
+
+/// What a guardian could not have, as bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Degraded(pub u8);
+
+impl Degraded {
+    /// The RLIMIT_LOCKS mark was refused.
+    pub const MARK: u8 = 1;
+    /// PR_SET_CHILD_SUBREAPER was refused.
+    pub const SUBREAPER: u8 = 2;
+    /// There are no pidfds: only direct children are signalled.
+    pub const PIDFD: u8 = 4;
+    /// `/proc` is missing, or belongs to another PID namespace: the tree cannot be walked.
+    pub const PROC: u8 = 8;
+
+    /// Whether all of `bits` are set.
+    #[must_use]
+    pub const fn has(self, bits: u8) -> bool {
+        self.0 & bits == bits
+    }
+
+    /// Whether nothing is missing.
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// Where a start failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The spec was malformed, or the gateway is not the guardian's parent.
+    Spec,
+    /// fork.
+    Fork,
+    /// The working directory.
+    Chdir,
+    /// The descriptors.
+    Fds,
+    /// The limits.
+    Limits,
+    /// execve.
+    Exec,
+}
+
+impl Stage {
+    /// The stage's number on the wire.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Stage::Spec => 1,
+            Stage::Fork => 2,
+            Stage::Chdir => 3,
+            Stage::Fds => 4,
+            Stage::Limits => 5,
+            Stage::Exec => 6,
+        }
+    }
+
+    /// The stage of a number on the wire.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Stage::Spec),
+            2 => Some(Stage::Fork),
+            3 => Some(Stage::Chdir),
+            4 => Some(Stage::Fds),
+            5 => Some(Stage::Limits),
+            6 => Some(Stage::Exec),
+            _ => None,
+        }
+    }
+}
+
+/// What a guardian tells the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The spec is complete and the guardian is set up; it waits for [`Order::Go`].
+    Ready {
+        /// What it could not have.
+        degraded: Degraded,
+        /// Its own pid.
+        pid: u32,
+    },
+    /// The server was executed.
+    Started {
+        /// The server's pid, which is also its process group.
+        pid: u32,
+    },
+    /// The server could not be started; [`Event::Empty`] follows unless the stage is the spec.
+    Failed {
+        /// Where.
+        stage: Stage,
+        /// Why, as an errno.
+        errno: i32,
+    },
+    /// The server itself was reaped; the rest of its tree is being ended.
+    Exited {
+        /// The status as `wait` gives it.
+        status: i32,
+    },
+    /// The kill rounds passed and processes are left; the guardian goes on trying.
+    Stuck {
+        /// How many.
+        left: u32,
+    },
+    /// ECHILD was reached: nothing of the tree is left. The guardian exits 0 right after.
+    Empty {
+        /// How many processes it reaped in all, the server included.
+        reaped: u32,
+    },
+    /// The answer to [`Order::Ping`].
+    Pong,
+}
+
+impl Event {
+    /// Writes the packet and returns its length.
+    pub fn encode(&self, out: &mut [u8; EVENT_MAX]) -> usize {
+        let (kind, detail, number) = match *self {
+            Event::Ready { degraded, pid } => (KIND_READY, Some(degraded.0), Some(pid)),
+            Event::Started { pid } => (KIND_STARTED, None, Some(pid)),
+            Event::Failed { stage, errno } => {
+                (KIND_FAILED, Some(stage.code()), Some(errno.cast_unsigned()))
+            }
+            Event::Exited { status } => (KIND_EXITED, None, Some(status.cast_unsigned())),
+            Event::Stuck { left } => (KIND_STUCK, None, Some(left)),
+            Event::Empty { reaped } => (KIND_EMPTY, None, Some(reaped)),
+            Event::Pong => (KIND_PONG, None, None),
+        };
+        out[0] = kind;
+        let mut len = 1;
+        if let Some(detail) = detail {
+            out[len] = detail;
+            len += 1;
+        }
+        if let Some(number) = number {
+            out[len..len + 4].copy_from_slice(&number.to_le_bytes());
+            len += 4;
+        }
+        len
+    }
+
+    /// Reads one packet.
+    pub fn decode(packet: &[u8]) -> Result<Self, Malformed> {
+        let detail = || packet.get(1).copied().ok_or(Malformed::Short);
+        match *packet.first().ok_or(Malformed::Short)? {
+            KIND_READY => {
+                Ok(Event::Ready { degraded: Degraded(detail()?), pid: u32_at(packet, 2)? })
+            }
+            KIND_STARTED => Ok(Event::Started { pid: u32_at(packet, 1)? }),
+            KIND_FAILED => Ok(Event::Failed {
+                stage: Stage::from_code(detail()?).ok_or(Malformed::Unknown)?,
+                errno: u32_at(packet, 2)?.cast_signed(),
+            }),
+            KIND_EXITED => Ok(Event::Exited { status: u32_at(packet, 1)?.cast_signed() }),
+            KIND_STUCK => Ok(Event::Stuck { left: u32_at(packet, 1)? }),
+            KIND_EMPTY => Ok(Event::Empty { reaped: u32_at(packet, 1)? }),
+            KIND_PONG => Ok(Event::Pong),
+            _ => Err(Malformed::Unknown),
+        }
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Result<u32, Malformed> {
+    let field = bytes.get(at..).and_then(|rest| rest.first_chunk()).ok_or(Malformed::Short)?;
+    Ok(u32::from_le_bytes(*field))
+}

@@ -1,0 +1,109 @@
+//! The body of a spec: what a guardian is to start.
+//!
+//! `u32 gateway_pid, u64 mark, u32 argc, u32 envc`, then NUL-terminated strings: name, cwd,
+//! program, `argc` arguments (the first is the server's own `argv[0]`), `envc` times `K=V`.
+
+use crate::protocol::{Malformed, SPEC_MAX};
+
+/// The bytes before the first string.
+const HEAD: usize = 20;
+
+/// What the gateway wants started.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec<'a> {
+    /// The guardian's parent; it ends when that is gone.
+    pub gateway_pid: u32,
+    /// The RLIMIT_LOCKS mark, 0 for none.
+    pub mark: u64,
+    /// The server's name, for people.
+    pub name: &'a [u8],
+    /// Its working directory, absolute.
+    pub cwd: &'a [u8],
+    /// The absolute path of the program.
+    pub program: &'a [u8],
+    /// The whole argument vector, `argv[0]` included.
+    pub argv: &'a [&'a [u8]],
+    /// The whole environment as `K=V`.
+    pub env: &'a [&'a [u8]],
+}
+
+impl Spec<'_> {
+    /// The length of the encoded body.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        self.strings().fold(HEAD, |len, string| len.saturating_add(string.len() + 1))
+    }
+
+    /// Hands the encoded body to `sink`, piece by piece, once everything has been checked.
+    pub fn encode(&self, sink: &mut dyn FnMut(&[u8])) -> Result<(), Malformed> {
+        let argc = u32::try_from(self.argv.len()).map_err(|_| Malformed::OutOfRange)?;
+        let envc = u32::try_from(self.env.len()).map_err(|_| Malformed::OutOfRange)?;
+        if argc == 0 || self.encoded_len() > SPEC_MAX {
+            return Err(Malformed::OutOfRange);
+        }
+        if self.strings().any(|string| string.contains(&0)) {
+            return Err(Malformed::Nul);
+        }
+        sink(&self.gateway_pid.to_le_bytes());
+        sink(&self.mark.to_le_bytes());
+        sink(&argc.to_le_bytes());
+        sink(&envc.to_le_bytes());
+        for string in self.strings() {
+            sink(string);
+            sink(&[0]);
+        }
+        Ok(())
+    }
+
+    fn strings(&self) -> impl Iterator<Item = &[u8]> {
+        [self.name, self.cwd, self.program]
+            .into_iter()
+            .chain(self.argv.iter().copied())
+            .chain(self.env.iter().copied())
+    }
+}
+
+/// An encoded body, checked: every string is terminated and every count is true.
+#[derive(Debug, Clone, Copy)]
+pub struct SpecView<'a> {
+    /// The guardian's parent.
+    pub gateway_pid: u32,
+    /// The RLIMIT_LOCKS mark, 0 for none.
+    pub mark: u64,
+    /// How many arguments, `argv[0]` included.
+    pub argc: usize,
+    /// How many environment entries.
+    pub envc: usize,
+    strings: &'a [u8],
+}
+
+impl<'a> SpecView<'a> {
+    /// Checks a body.
+    pub fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
+        let (head, strings) = body.split_first_chunk::<HEAD>().ok_or(Malformed::Short)?;
+        let word =
+            |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let argc = usize::try_from(word(12)).map_err(|_| Malformed::OutOfRange)?;
+        let envc = usize::try_from(word(16)).map_err(|_| Malformed::OutOfRange)?;
+        let expected = argc
+            .checked_add(envc)
+            .and_then(|sum| sum.checked_add(3))
+            .ok_or(Malformed::OutOfRange)?;
+        if argc == 0 {
+            return Err(Malformed::OutOfRange);
+        }
+        if strings.last() != Some(&0) {
+            return Err(Malformed::Nul);
+        }
+        if strings.iter().filter(|byte| **byte == 0).count() != expected {
+            return Err(Malformed::Nul);
+        }
+        let mark = u64::from(word(4)) | u64::from(word(8)) << 32;
+        Ok(SpecView { gateway_pid: word(0), mark, argc, envc, strings })
+    }
+
+    /// Every string with its terminator: name, cwd, program, arguments, environment.
+    pub fn strings(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.strings.split_inclusive(|byte| *byte == 0)
+    }
+}
