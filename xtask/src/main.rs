@@ -1,2 +1,61 @@
-//! Checks and benches: cargo xtask ci|test|layers|bench.
-fn main() {}
+//! Checks, tests, benches and builds: `cargo xtask ci|test|layers|bench|dist`.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a development tool that starts cargo and talks to a terminal"
+)]
+
+mod bench;
+mod ci;
+mod deps;
+mod dist;
+mod layers;
+mod shell;
+mod sizes;
+mod test;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(about = "Checks, tests, benches and builds of Wrasse")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Everything a change must pass: fmt, clippy, layers, sizes, docs, licences, tests
+    Ci,
+    /// Install what the tests need and run all of them
+    Test {
+        /// Only tests whose name contains this
+        filter: Option<String>,
+    },
+    /// Check that arrows between crates point down only
+    Layers,
+    /// Check file sizes
+    Sizes,
+    /// Check licences and duplicate versions of dependencies
+    Deps,
+    /// Print measured rows beside their budgets
+    Bench {
+        /// contain: trees and guardians; idle: the gateway at rest
+        what: bench::What,
+    },
+    /// Build the release binary, static where the musl target is installed
+    Dist,
+}
+
+fn main() -> anyhow::Result<()> {
+    std::env::set_current_dir(shell::root())?;
+    match Cli::parse().task {
+        Task::Ci => ci::run(),
+        Task::Test { filter } => test::run(filter.as_deref()),
+        Task::Layers => layers::check(),
+        Task::Sizes => sizes::check(),
+        Task::Deps => deps::check(),
+        Task::Bench { what } => bench::run(what),
+        Task::Dist => dist::run(),
+    }
+}
