@@ -4,48 +4,49 @@
 //! small static program of `image.rs`. They use no allocator, no libc and no other crate.
 #![no_std]
 #![warn(missing_docs)]
+#![expect(unsafe_code, reason = "system calls, and memory that the kernel maps")]
 
 #[cfg(test)]
 extern crate std;
 
+#[cfg(guard)]
+mod dispatch;
+#[cfg(guard)]
+mod guardian;
 pub mod mark;
+#[cfg(guard)]
+mod procfs;
 pub mod protocol;
 pub mod spec;
+#[cfg(guard)]
+mod sys;
+#[cfg(guard)]
+pub mod walk;
+#[cfg(guard)]
+mod warden;
 
+#[cfg(guard)]
+pub use dispatch::{Role, role};
 pub use mark::Mark;
 pub use spec::{Spec, SpecView};
 
-/// The guard program for this target, an ELF file; empty where it cannot be built, which means:
-/// execute the gateway's own binary again (see [`dispatch`]).
-pub static IMAGE: &[u8] = &[];
+/// The guard program for this target, an ELF file; empty where it cannot be built.
+pub static IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guard"));
 
-/// What a process was executed as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Above one tree.
-    Guardian,
-    /// Above the gateway.
-    Warden,
-}
-
-/// The role that the first two arguments name, if any.
-#[must_use]
-pub fn role(argv0: &[u8], argv1: &[u8]) -> Option<Role> {
-    if argv0.starts_with(protocol::GUARDIAN_NAME.as_bytes())
-        && argv1 == protocol::GUARDIAN_ROLE.as_bytes()
-    {
-        Some(Role::Guardian)
-    } else if argv0.starts_with(protocol::WARDEN_NAME.as_bytes())
-        && argv1 == protocol::WARDEN_ROLE.as_bytes()
-    {
-        Some(Role::Warden)
-    } else {
-        None
-    }
-}
-
-/// Becomes the guard, and does not return, when `args` name a role; must run before anything else
-/// in a process that has one thread.
+/// Becomes the guard and does not return, when the first two of `args` name a [`Role`].
+///
+/// Call it before anything else in `main`: the process must have one thread. It is how a gateway
+/// serves as its own guard where nothing else may be executed.
+#[cfg(guard)]
 pub fn dispatch(args: &[&core::ffi::CStr], env: &[&core::ffi::CStr]) {
-    let _ = (args, env);
+    let [argv0, argv1, ..] = args else { return };
+    let Some(role) = role(argv0.to_bytes(), argv1.to_bytes()) else { return };
+    let addresses = |strings: &[&core::ffi::CStr]| {
+        dispatch::table(&mut strings.iter().map(|text| text.as_ptr().expose_provenance()))
+    };
+    // The strings live as long as the process, since nothing returns to who owns them.
+    match (addresses(args), addresses(env)) {
+        (Ok(argv), Ok(env)) => dispatch::play(role, argv, env),
+        _ => sys::exit(70),
+    }
 }

@@ -237,7 +237,7 @@ pub enum Event {
         /// The server's pid, which is also its process group.
         pid: u32,
     },
-    /// The server could not be started; [`Event::Empty`] follows unless the stage is the spec.
+    /// The server could not be started; [`Event::Empty`] follows.
     Failed {
         /// Where.
         stage: Stage,

@@ -1,0 +1,398 @@
+//! The guardian: one small process above one tree.
+//!
+//! It is told what to start over its stdin, a packet socket; starts it when told to go; and ends
+//! the whole tree when told to, when the socket closes, when the gateway's pidfd fires, or when
+//! the server itself exits. It is done only when it has no child left, of any kind, and never
+//! gives up before. It carries no byte of the server's.
+//!
+//! All signals that can be blocked are: a guardian ends by its protocol, not by a stray SIGTERM to
+//! every process of a service, and its death would cost the tree an orderly end.
+
+mod intake;
+mod server;
+
+use intake::{Intake, Taken};
+
+use crate::{
+    procfs,
+    protocol::{Degraded, EVENT_MAX, Event, Order, SPEC_CHUNK_MAX, SPEC_HEADER, Stage},
+    sys::{self, Errno, Fd, Others, Pid, Poll, Signal, SignalSet, Waited},
+    walk::{Child, Claim, Ending, Owner},
+};
+
+/// How long the tree may take to end before that is reported.
+const STUCK_AFTER_MS: u64 = 1_000;
+/// How often it is reported again, unless the number changes.
+const STUCK_AGAIN_MS: u64 = 10_000;
+/// The longest pause between two rounds.
+const PAUSE_MAX_MS: u64 = 250;
+/// The most packets that are read before looking at everything else.
+const ORDERS_AT_ONCE: u32 = 64;
+
+/// Becomes a guardian.
+pub(crate) fn run() -> ! {
+    sys::reset_dispositions(SignalSet::EMPTY);
+    sys::block_only(SignalSet::ALL);
+    sys::mend_standard(1);
+    sys::others(Others::Close);
+    sys::set_name(c"wrasse-guardian");
+    // Refused only to the leader of a group, which then has what it needs unless it is a shell's.
+    drop(sys::new_session());
+    // No workspace or mount is held by us.
+    drop(sys::change_directory(c"/"));
+    let mut guardian = match Guardian::new() {
+        Ok(guardian) => guardian,
+        Err(errno) => {
+            let mut packet = [0; EVENT_MAX];
+            let failed = Event::Failed { stage: Stage::Spec, errno: errno.0 };
+            let len = failed.encode(&mut packet);
+            drop(sys::send(&Fd::own(0), &packet[..len]));
+            sys::exit(70)
+        }
+    };
+    loop {
+        guardian.turn();
+    }
+}
+
+/// What became of the server.
+enum Server {
+    /// The spec is being received, or is complete and waits for the word.
+    Waiting(Intake),
+    /// Forked; the pipe tells whether exec succeeded.
+    Starting { pid: Pid, outcome: Fd },
+    /// Executed, and not yet reaped: its number, and its group's, are its own.
+    Running { pid: Pid },
+    /// Could not be executed; the child that tried is not yet reaped.
+    Failed { pid: Pid },
+    /// Reaped.
+    Gone,
+}
+
+/// The tree is being ended.
+struct Ended {
+    /// `None` where `/proc` cannot be walked: then only the group and the kernel help.
+    walk: Option<Ending>,
+    began_ms: u64,
+    next_round_ms: u64,
+    pause_ms: u64,
+    left: u32,
+    reported: Option<(u64, u32)>,
+}
+
+struct Guardian {
+    line: Line,
+    gateway: Option<Fd>,
+    signals: Fd,
+    server: Server,
+    ending: Option<Ended>,
+    degraded: Degraded,
+    reaped: u32,
+}
+
+impl Guardian {
+    fn new() -> Result<Self, Errno> {
+        let signals = sys::signal_fd(SignalSet::EMPTY.with(Signal::CHLD))?;
+        let mut degraded = Degraded::default();
+        if sys::become_subreaper().is_err() {
+            degraded.0 |= Degraded::SUBREAPER;
+        }
+        if !procfs::is_ours() {
+            degraded.0 |= Degraded::PROC;
+        }
+        let server = Server::Waiting(Intake::new()?);
+        let line = Line { socket: Some(Fd::own(0)) };
+        Ok(Guardian { line, gateway: None, signals, server, ending: None, degraded, reaped: 0 })
+    }
+
+    /// Waits for something to happen and deals with it.
+    fn turn(&mut self) {
+        let outcome = match &self.server {
+            Server::Starting { outcome, .. } => Some(outcome),
+            Server::Waiting(_) | Server::Running { .. } | Server::Failed { .. } | Server::Gone => {
+                None
+            }
+        };
+        let mut set = [
+            Poll::readable(self.line.socket.as_ref()),
+            Poll::readable(self.gateway.as_ref()),
+            Poll::readable(Some(&self.signals)),
+            Poll::readable(outcome),
+        ];
+        let now = sys::now_ms();
+        let nap = self.ending.as_ref().map(|ended| ended.next_round_ms.saturating_sub(now));
+        sys::poll(&mut set, nap);
+        if set[0].fired() {
+            self.orders();
+        }
+        if set[1].fired() {
+            self.gateway = None;
+            self.end();
+        }
+        if set[2].fired() {
+            while sys::next_signal(&self.signals).is_some() {}
+        }
+        if set[3].fired() {
+            self.started();
+        }
+        self.reap();
+        self.round();
+    }
+
+    fn orders(&mut self) {
+        for _ in 0..ORDERS_AT_ONCE {
+            let Some(socket) = &self.line.socket else { return };
+            let mut head = [0; SPEC_HEADER];
+            let received = match &mut self.server {
+                Server::Waiting(intake) => {
+                    sys::receive(socket, &mut head, intake.room(SPEC_CHUNK_MAX))
+                }
+                Server::Starting { .. }
+                | Server::Running { .. }
+                | Server::Failed { .. }
+                | Server::Gone => sys::receive(socket, &mut head, &mut []),
+            };
+            match received {
+                Ok(received) if received.len > 0 => {
+                    let len = received.len.min(head.len());
+                    self.obey(&head[..len], received);
+                }
+                Err(Errno::AGAIN) => return,
+                Err(Errno::INTR | Errno::PROTO) => {}
+                // The gateway closed it, or died.
+                Ok(_) | Err(_) => {
+                    self.line.socket = None;
+                    self.end();
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, head: &[u8], received: sys::Received) {
+        match Order::decode(head) {
+            Ok(Order::Spec { flags, total, offset, bytes: _ }) => {
+                let Server::Waiting(intake) = &mut self.server else { return };
+                let len = received.len - head.len();
+                match intake.take(flags, total, offset, len, received.fds) {
+                    Ok(Taken::Part) => {}
+                    Ok(Taken::Whole) => self.ready(),
+                    Err(errno) => self.refuse(Stage::Spec, errno),
+                }
+            }
+            Ok(Order::Go) => self.go(),
+            Ok(Order::Term) => self.terminate(),
+            Ok(Order::Kill) => self.end(),
+            Ok(Order::Ping) => self.line.tell(Event::Pong),
+            // A newer gateway's order, or nonsense: not ours to follow, nor a reason to kill.
+            Err(_) => {}
+        }
+    }
+
+    /// The spec is whole: take on what it says of ourselves.
+    fn ready(&mut self) {
+        let Server::Waiting(intake) = &self.server else { return };
+        let (gateway, mark) = match intake.view() {
+            Ok(view) => (Pid::try_from(view.gateway_pid).unwrap_or(-1), view.mark),
+            Err(errno) => return self.refuse(Stage::Spec, errno),
+        };
+        // The order matters: while it is our parent, the number is the gateway's.
+        self.gateway = sys::pidfd_of(gateway).ok();
+        if sys::parent_pid() != gateway {
+            return self.refuse(Stage::Spec, Errno::SRCH);
+        }
+        if self.gateway.is_none() {
+            self.degraded.0 |= Degraded::PIDFD;
+        }
+        if mark != 0 && sys::set_limit(sys::RLIMIT_LOCKS, mark).is_err() {
+            self.degraded.0 |= Degraded::MARK;
+        }
+        let pid = sys::own_pid().unsigned_abs();
+        self.line.tell(Event::Ready { degraded: self.degraded, pid });
+    }
+
+    fn go(&mut self) {
+        let intake = match core::mem::replace(&mut self.server, Server::Gone) {
+            Server::Waiting(intake) if self.ending.is_none() => intake,
+            other => {
+                self.server = other;
+                return;
+            }
+        };
+        match server::start(intake) {
+            Ok(server::Start { pid, outcome }) => {
+                self.server = Server::Starting { pid, outcome };
+            }
+            Err((stage, errno)) => self.refuse(stage, errno),
+        }
+    }
+
+    /// Nothing was started and nothing will be.
+    fn refuse(&mut self, stage: Stage, errno: Errno) {
+        self.line.tell(Event::Failed { stage, errno: errno.0 });
+        self.server = Server::Gone;
+        self.finish();
+    }
+
+    /// The pipe of a starting server closed, or brought an error.
+    fn started(&mut self) {
+        let Server::Starting { pid, outcome, .. } = &self.server else { return };
+        let pid = *pid;
+        let mut report = [0; server::REPORT];
+        match sys::read(outcome, &mut report) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Ok(server::REPORT) => {
+                let (stage, errno) = server::read_report(report);
+                self.line.tell(Event::Failed { stage, errno: errno.0 });
+                self.server = Server::Failed { pid };
+            }
+            Ok(_) | Err(_) => {
+                self.line.tell(Event::Started { pid: pid.unsigned_abs() });
+                self.server = Server::Running { pid };
+            }
+        }
+    }
+
+    fn unreaped(&self) -> Option<Pid> {
+        match self.server {
+            Server::Starting { pid, .. } | Server::Running { pid } | Server::Failed { pid } => {
+                Some(pid)
+            }
+            Server::Waiting(_) | Server::Gone => None,
+        }
+    }
+
+    fn terminate(&mut self) {
+        if let Some(pid) = self.unreaped() {
+            drop(sys::signal_group(pid, Signal::TERM));
+            // A stopped server would not see it.
+            drop(sys::signal_group(pid, Signal::CONT));
+        }
+    }
+
+    /// From here on the tree is being ended.
+    fn end(&mut self) {
+        if let Some(pid) = self.unreaped() {
+            drop(sys::signal_group(pid, Signal::KILL));
+        } else if matches!(self.server, Server::Waiting(_)) {
+            self.finish();
+        }
+        if self.ending.is_none() {
+            let now = sys::now_ms();
+            self.ending = Some(Ended {
+                walk: Ending::new(sys::own_pid().unsigned_abs()),
+                began_ms: now,
+                next_round_ms: now,
+                pause_ms: 1,
+                left: 0,
+                reported: None,
+            });
+        }
+    }
+
+    /// Reaps what has ended.
+    fn reap(&mut self) {
+        loop {
+            match sys::peek_ended() {
+                Waited::Running => return,
+                Waited::NoChild => {
+                    if !matches!(self.server, Server::Waiting(_)) {
+                        self.finish();
+                    }
+                    return;
+                }
+                Waited::Ended(pid) if Some(pid) == self.unreaped() => self.reap_server(pid),
+                Waited::Ended(pid) => {
+                    if sys::reap(pid).is_none() {
+                        return;
+                    }
+                    self.reaped = self.reaped.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    fn reap_server(&mut self, pid: Pid) {
+        // It may have told why it could not start, or that it could.
+        self.started();
+        // The last moment at which its group is surely its own.
+        self.end();
+        let Some(status) = sys::reap(pid) else { return };
+        self.reaped = self.reaped.saturating_add(1);
+        match core::mem::replace(&mut self.server, Server::Gone) {
+            Server::Failed { .. } => {}
+            Server::Starting { .. } | Server::Running { .. } => {
+                self.line.tell(Event::Exited { status });
+            }
+            Server::Waiting(_) | Server::Gone => {}
+        }
+    }
+
+    /// Makes a round of the ending when it is time for one.
+    fn round(&mut self) {
+        let Some(ended) = &mut self.ending else { return };
+        let now = sys::now_ms();
+        if now < ended.next_round_ms {
+            return;
+        }
+        if let Some(walk) = &mut ended.walk {
+            ended.left = walk.round(&mut self.line).found;
+            if walk.rounds() > 3 {
+                ended.pause_ms = (ended.pause_ms * 2).min(PAUSE_MAX_MS);
+            }
+        } else {
+            ended.pause_ms = PAUSE_MAX_MS;
+        }
+        let now = sys::now_ms();
+        ended.next_round_ms = now + ended.pause_ms;
+        let due = ended.reported.is_none_or(|(at, left)| {
+            left != ended.left || now.saturating_sub(at) >= STUCK_AGAIN_MS
+        });
+        if due && now.saturating_sub(ended.began_ms) >= STUCK_AFTER_MS {
+            ended.reported = Some((now, ended.left));
+            self.line.tell(Event::Stuck { left: ended.left });
+        }
+    }
+
+    /// Nothing is left, or nothing was ever started.
+    fn finish(&mut self) -> ! {
+        self.line.tell(Event::Empty { reaped: self.reaped });
+        sys::exit(0)
+    }
+}
+
+/// The control socket, for telling.
+struct Line {
+    /// `None` once the gateway is gone.
+    socket: Option<Fd>,
+}
+
+impl Line {
+    fn tell(&self, event: Event) {
+        if let Some(socket) = &self.socket {
+            let mut packet = [0; EVENT_MAX];
+            let len = event.encode(&mut packet);
+            // Whoever does not listen finds out by our exit.
+            drop(sys::send(socket, &packet[..len]));
+        }
+    }
+}
+
+impl Owner for Line {
+    fn claim(&mut self, _: Child) -> Claim {
+        Claim::Ours
+    }
+
+    /// A long round must not look like a dead guardian.
+    fn pulse(&mut self) {
+        let Some(socket) = &self.socket else { return };
+        let mut head = [0; SPEC_HEADER];
+        while let Ok(received) = sys::receive(socket, &mut head, &mut []) {
+            if received.len == 0 {
+                return;
+            }
+            if Order::decode(&head[..received.len.min(SPEC_HEADER)]) == Ok(Order::Ping) {
+                self.tell(Event::Pong);
+            }
+        }
+    }
+}
