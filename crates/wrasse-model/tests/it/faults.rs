@@ -174,6 +174,18 @@ async fn a_refused_connection_asks_whether_it_is_running() {
     assert!(error.message.contains("refused the connection: is it running?"), "{error}");
 }
 
+/// The TLS side is built without a provider installed by anyone else, or says what the machine lacks.
+#[tokio::test]
+async fn an_https_endpoint_is_built_at_first_use() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/v1", free.local_addr().unwrap());
+    drop(free);
+    let models = models(vec![provider("local", &url)]);
+    let error = single(turn(&models, &["fast"], request("hello")).await.unwrap_err());
+    let refused = error.message.contains("refused the connection");
+    assert!(refused || error.message.contains("no HTTP client could be made"), "{error}");
+}
+
 #[tokio::test]
 async fn what_cannot_work_is_said_before_anything_is_sent() {
     let table =
