@@ -1,0 +1,234 @@
+//! What one run holds, and the calls it makes.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use wrasse_lease::{AcquireError, Ended, Lease};
+use wrasse_scope::TaskKind;
+use wrasse_types::{Holder, ServerName, SessionKey, format_duration};
+
+use crate::backend::ServerBackend;
+use crate::connection::{CallFault, CallLimits};
+use crate::launch::LaunchSpec;
+use crate::servers::{HTTP_UNSUPPORTED, Servers};
+use crate::{OfferedTool, ServerFault, ToolOutcome, content, fault};
+
+/// How often the silence limit fits into the longest call.
+const PROGRESS_FACTOR: u32 = 10;
+/// A call that reports progress may take at least this long.
+const TOTAL_MIN: Duration = Duration::from_secs(600);
+
+type HeldLease = Arc<Lease<ServerBackend>>;
+/// One slot per server, so that side-by-side calls of a run share one lease.
+type Slot = Arc<tokio::sync::Mutex<Option<HeldLease>>>;
+
+/// What one run holds. Dropping it releases everything without waiting; [`ServerLeases::release`] waits.
+pub struct ServerLeases {
+    servers: Servers,
+    holder: Holder,
+    owner: SessionKey,
+    slots: Mutex<BTreeMap<ServerName, Slot>>,
+    workspace: Mutex<Option<PathBuf>>,
+    named: Mutex<HashSet<ServerName>>,
+}
+
+impl std::fmt::Debug for ServerLeases {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerLeases")
+            .field("holder", &self.holder)
+            .field("owner", &self.owner)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ServerLeases {
+    pub(crate) fn new(servers: Servers, holder: Holder, owner: SessionKey) -> Self {
+        Self {
+            servers,
+            holder,
+            owner,
+            slots: Mutex::default(),
+            workspace: Mutex::default(),
+            named: Mutex::default(),
+        }
+    }
+
+    /// Notes the workspace of the offer, in which later calls start servers.
+    pub(crate) fn set_workspace(&self, workspace: PathBuf) {
+        *self.workspace.lock().unwrap_or_else(PoisonError::into_inner) = Some(workspace);
+    }
+
+    /// Whether this is the first time that a server's fault is named to this run.
+    pub(crate) fn first_naming(&self, server: &ServerName) -> bool {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).insert(server.clone())
+    }
+
+    /// The lease on a server, taken now if the run has none that is alive.
+    pub(crate) async fn hold(
+        &self,
+        launch: &LaunchSpec,
+        reason: String,
+        token: &CancellationToken,
+    ) -> Result<HeldLease, AcquireError> {
+        let slot = {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(slots.entry(launch.server.clone()).or_default())
+        };
+        let mut held = tokio::select! {
+            biased;
+            () = token.cancelled() => return Err(AcquireError::Cancelled),
+            held = slot.lock() => held,
+        };
+        if let Some(lease) = held.as_ref().filter(|lease| is_alive(lease)) {
+            return Ok(Arc::clone(lease));
+        }
+        drop(held.take());
+        let claim = Servers::claim(launch, &self.owner, &self.holder, reason);
+        let lease = Arc::new(self.servers.inner.leases.acquire(claim, token).await?);
+        *held = Some(Arc::clone(&lease));
+        Ok(lease)
+    }
+
+    /// Calls a tool; every fault becomes an outcome that the model reads. Calls may run side by side. The
+    /// server is told about a cancellation only through the token: dropping the future leaves the call running.
+    pub async fn call(
+        &self,
+        tool: &OfferedTool,
+        arguments: Value,
+        token: &CancellationToken,
+    ) -> ToolOutcome {
+        let workspace = self.workspace.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let workspace = workspace.unwrap_or_else(|| self.servers.default_workspace());
+        let Some(server) = self.servers.server(tool.server.as_str()) else {
+            return failed(format!("server \"{}\" is not configured any more", tool.server), None);
+        };
+        let Some(launch) = self.servers.launch(server, &workspace) else {
+            return failed(format!("server \"{}\": {HTTP_UNSUPPORTED}", tool.server), None);
+        };
+        let mut note = None;
+        let first =
+            Box::pin(self.attempt(tool, &launch, arguments.clone(), token, &mut note)).await;
+        let ended = match first {
+            Err(Failure::Call(CallFault::Lost { begun, .. }))
+                if (!begun || tool.read_only || tool.idempotent) && !token.is_cancelled() =>
+            {
+                // Nothing can have happened, or it may happen twice: once more, on a new instance.
+                Box::pin(self.attempt(tool, &launch, arguments, token, &mut note)).await
+            }
+            other => other,
+        };
+        match ended {
+            Ok(result) => {
+                let mapped = content::map(&result, tool.server.as_str(), &tool.tool);
+                ToolOutcome { text: mapped.text, is_error: mapped.is_error, note }
+            }
+            Err(failure) => failed(failure.words(tool), note),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        tool: &OfferedTool,
+        launch: &LaunchSpec,
+        arguments: Value,
+        token: &CancellationToken,
+        note: &mut Option<String>,
+    ) -> Result<Value, Failure> {
+        let reason = format!("tool call {}", tool.name);
+        let lease = self.hold(launch, reason, token).await.map_err(Failure::Acquire)?;
+        if let Some(restart) = lease.restarted_since() {
+            *note = Some(format!(
+                "server \"{}\" was restarted at {}; its earlier state is gone",
+                tool.server, restart.at
+            ));
+        }
+        let connection = Arc::clone(lease.handle());
+        let guard = lease.begin_call();
+        let silence = connection.request_timeout;
+        let total = silence.saturating_mul(PROGRESS_FACTOR).max(TOTAL_MIN);
+        let limits = CallLimits { silence, total };
+        let called =
+            connection.call(&tool.tool, arguments, limits, token, || guard.progress()).await;
+        if let Err(CallFault::TimedOut(_)) = &called {
+            let deaf = Arc::clone(&connection);
+            let check = async move { deaf.check_hearing().await };
+            self.servers.inner.scope.spawn(TaskKind::Wire, check);
+        }
+        called.map_err(Failure::Call)
+    }
+
+    /// Releases everything held now and waits until every instance that ends with this run is gone. What is
+    /// called later is started again: a run that waits for others uses this.
+    pub async fn release_all(&self) -> Vec<Ended> {
+        let slots: Vec<Slot> = {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *slots).into_values().collect()
+        };
+        let releasing = slots.into_iter().map(|slot| async move {
+            let lease = slot.lock().await.take()?;
+            // A call that is still in flight holds the other half, and releases it when it ends.
+            Arc::into_inner(lease)?.release().await
+        });
+        join_all(releasing).await.into_iter().flatten().collect()
+    }
+
+    /// Releases everything and waits until every instance that ends with this run is gone.
+    pub async fn release(self) -> Vec<Ended> {
+        self.release_all().await
+    }
+}
+
+fn is_alive(lease: &HeldLease) -> bool {
+    !lease.lost().is_cancelled() && lease.handle().gone_note().is_none()
+}
+
+fn failed(text: String, note: Option<String>) -> ToolOutcome {
+    ToolOutcome { text, is_error: true, note }
+}
+
+/// Why a call has no result.
+enum Failure {
+    Acquire(AcquireError),
+    Call(CallFault),
+}
+
+impl Failure {
+    fn words(&self, tool: &OfferedTool) -> String {
+        let server = &tool.server;
+        match self {
+            Self::Acquire(AcquireError::Cancelled) | Self::Call(CallFault::Cancelled) => {
+                "the call was cancelled".to_owned()
+            }
+            Self::Acquire(error) => {
+                let ServerFault { message, help, .. } = fault::of_acquire(server, error);
+                let help = help.map(|help| format!(" ({help})")).unwrap_or_default();
+                format!(
+                    "server \"{server}\" is not available: {message}{help}; the tool was not called"
+                )
+            }
+            Self::Call(CallFault::TimedOut(waited)) => {
+                let waited = Duration::from_secs(waited.as_secs().max(1));
+                format!(
+                    "server \"{server}\" did not answer within {}; the call was cancelled: outcome unknown",
+                    format_duration(waited)
+                )
+            }
+            Self::Call(CallFault::Refused(reason)) => {
+                format!("server \"{server}\" refused the call: {reason}")
+            }
+            Self::Call(CallFault::Lost { begun: true, note }) => {
+                format!("server \"{server}\" {note} while the call ran: outcome unknown")
+            }
+            Self::Call(CallFault::Lost { begun: false, note }) => {
+                format!(
+                    "server \"{server}\" {note} before the call was sent: the tool was not called"
+                )
+            }
+        }
+    }
+}

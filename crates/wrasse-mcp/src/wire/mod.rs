@@ -1,0 +1,171 @@
+//! The transport under the SDK: JSON-RPC lines over the pipes of a contained process.
+//!
+//! Lines are bounded, what is not JSON-RPC is counted and the first such line kept for error texts, the end of
+//! the stream is noticed at once, and whether a request was ever begun to be written is known for each. The
+//! pipes belong to the instance; closing stdin never waits for a write that is stuck.
+
+mod lines;
+mod message;
+mod writer;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, RequestId, ServerJsonRpcMessage};
+use rmcp::service::RoleClient;
+use rmcp::transport::Transport;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio_util::sync::CancellationToken;
+
+use lines::{LINE_LEN_MAX, Line, LineBuffer};
+pub(crate) use writer::{WireError, Writer};
+
+/// How much of the first bad line is kept.
+const BAD_LINE_LEN_MAX: usize = 300;
+
+/// Lines that were not JSON-RPC.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct BadLines {
+    /// How many.
+    pub(crate) count: u64,
+    /// The first of them, cut.
+    pub(crate) first: Option<String>,
+}
+
+/// What the owner of an instance knows of its wire.
+#[derive(Debug, Default)]
+pub(crate) struct WireState {
+    bad: Mutex<BadLines>,
+    begun: Mutex<HashSet<RequestId>>,
+    /// Cancelled when the server closed its stdout.
+    pub(crate) ended: CancellationToken,
+}
+
+impl WireState {
+    /// The bad lines so far.
+    pub(crate) fn bad(&self) -> BadLines {
+        self.bad.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether any byte of this request was written; asking forgets it.
+    pub(crate) fn take_begun(&self, id: &RequestId) -> bool {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    }
+
+    fn note_begun(&self, id: RequestId) {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    fn note_bad(&self, text: String) {
+        let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
+        bad.count += 1;
+        bad.first.get_or_insert(text);
+    }
+}
+
+/// The transport.
+pub(crate) struct Wire<R> {
+    server: String,
+    reader: R,
+    lines: LineBuffer,
+    writer: Writer,
+    state: Arc<WireState>,
+}
+
+impl<R: AsyncRead + Send + Unpin + 'static> Wire<R> {
+    pub(crate) fn new(server: String, reader: R, writer: Writer, state: Arc<WireState>) -> Self {
+        Self { server, reader, lines: LineBuffer::new(LINE_LEN_MAX), writer, state }
+    }
+
+    fn handle(&self, line: &Line) -> Option<ServerJsonRpcMessage> {
+        match line {
+            Line::Whole(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => None,
+            Line::Whole(bytes) => match message::parse(bytes) {
+                Ok(message) => Some(message),
+                Err(reason) => {
+                    let text = readable(bytes);
+                    tracing::debug!(server = %self.server, reason, line = text, "not JSON-RPC on stdout");
+                    self.state.note_bad(text);
+                    None
+                }
+            },
+            Line::TooLong { len, id } => {
+                let size = wrasse_types::ByteSize(*len);
+                let limit = wrasse_types::ByteSize(LINE_LEN_MAX as u64);
+                let reason = format!("the answer is {size}, the limit is {limit}");
+                tracing::warn!(server = %self.server, %size, "a line above the limit was discarded");
+                self.state.note_bad(format!("(a line of {size})"));
+                id.map(|id| message::unreadable(id, reason))
+            }
+        }
+    }
+}
+
+/// A line as people can read it, cut.
+fn readable(bytes: &[u8]) -> String {
+    let kept = &bytes[..bytes.len().min(BAD_LINE_LEN_MAX)];
+    let text: String = String::from_utf8_lossy(kept)
+        .chars()
+        .map(|c| if c.is_control() && c != '\t' { ' ' } else { c })
+        .collect();
+    if kept.len() < bytes.len() { format!("{text}…") } else { text.trim_end().to_owned() }
+}
+
+impl<R: AsyncRead + Send + Unpin + 'static> Transport<RoleClient> for Wire<R> {
+    type Error = WireError;
+
+    fn send(
+        &mut self,
+        item: ClientJsonRpcMessage,
+    ) -> impl Future<Output = Result<(), WireError>> + Send + 'static {
+        let id = match &item {
+            JsonRpcMessage::Request(request) => Some(request.id.clone()),
+            JsonRpcMessage::Response(_)
+            | JsonRpcMessage::Notification(_)
+            | JsonRpcMessage::Error(_) => None,
+        };
+        let bytes = serde_json::to_vec(&item).map(|mut bytes| {
+            bytes.push(b'\n');
+            bytes
+        });
+        let writer = self.writer.clone();
+        let state = self.state.clone();
+        async move {
+            let bytes = bytes.map_err(WireError::Encode)?;
+            writer
+                .write(&bytes, || {
+                    if let Some(id) = id {
+                        state.note_begun(id);
+                    }
+                })
+                .await
+        }
+    }
+
+    /// Cancel-safe: what was read stays in the buffer.
+    async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {
+        loop {
+            while let Some(line) = self.lines.next() {
+                if let Some(message) = self.handle(&line) {
+                    return Some(message);
+                }
+            }
+            if self.state.ended.is_cancelled() {
+                return None;
+            }
+            match self.reader.read_buf(self.lines.space()).await {
+                Ok(0) | Err(_) => {
+                    self.state.ended.cancel();
+                    let rest = self.lines.rest();
+                    return rest.and_then(|line| self.handle(&line));
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+
+    async fn close(&mut self) -> Result<(), WireError> {
+        self.writer.close().await;
+        Ok(())
+    }
+}
