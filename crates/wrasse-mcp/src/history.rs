@@ -7,11 +7,11 @@ use wrasse_store::InstanceRow;
 pub(crate) fn json(row: &InstanceRow) -> Value {
     json!({
         "id": row.id,
-        "kind": row.new.kind,
-        "server": row.new.server,
-        "sessionKey": row.new.session_key,
-        "launch": row.new.command,
-        "origin": row.new.origin,
+        "kind": row.kind,
+        "server": row.server,
+        "sessionKey": row.session_key,
+        "launch": row.command,
+        "origin": row.origin,
         "beganAt": row.began_at,
         "runningAt": row.running_at,
         "guardianPid": row.guardian.as_ref().map(|guardian| guardian.pid),

@@ -221,7 +221,7 @@ impl Servers {
         let rows = self.inner.store.ledger().recent_instances(SEARCHED).await.unwrap_or_default();
         let own: Vec<_> = rows
             .into_iter()
-            .filter(|row| row.new.server.as_str() == server)
+            .filter(|row| row.server.as_str() == server)
             .take(RECENT)
             .map(|row| history::json(&row))
             .collect();
