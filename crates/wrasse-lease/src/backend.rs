@@ -88,6 +88,7 @@ pub struct Progress {
 pub(crate) trait ProgressSink: Send + Sync {
     fn spawned(&self, vitals: Vitals);
     fn note(&self, text: &str);
+    fn ended(&self, report: StopReport);
 }
 
 impl Progress {
@@ -104,6 +105,13 @@ impl Progress {
     pub fn spawned(&self, vitals: Vitals) {
         if let Some(sink) = &self.sink {
             sink.spawned(vitals);
+        }
+    }
+
+    /// How the tree of a start that failed was ended. Without it, its end is not counted as proven.
+    pub fn ended(&self, report: StopReport) {
+        if let Some(sink) = &self.sink {
+            sink.ended(report);
         }
     }
 

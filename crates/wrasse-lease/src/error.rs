@@ -43,7 +43,9 @@ pub enum AcquireError {
         last: StartFault,
     },
     /// It failed in a way that needs a person, and nothing has changed since.
-    #[error("server {server} is not tried again until its definition changes or it is restarted: {fault}")]
+    #[error(
+        "server {server} is not tried again until its definition changes or it is restarted: {fault}"
+    )]
     Broken {
         /// The server.
         server: ServerName,

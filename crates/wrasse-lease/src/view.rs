@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use wrasse_scope::clock::BootInstant;
 use wrasse_types::wire::PsEnds;
 use wrasse_types::{GoneReason, Holder, InstanceId, LeaseId, ServerName, StopRung, UnixMillis};
 
@@ -112,4 +113,9 @@ pub struct BreakerView {
     pub failures: u32,
     /// The last failure.
     pub last: StartFault,
+}
+
+/// The wall-clock time of an instant of the clock of deadlines.
+pub(crate) fn unix_at(at: BootInstant, now: BootInstant) -> UnixMillis {
+    UnixMillis::now().plus(at.since(now))
 }
