@@ -1,0 +1,18 @@
+# Builds Wrasse and puts it beside Node.js, which most MCP servers need. The warden is PID 1: no --init is needed.
+#   docker build -t wrasse .
+#   docker run -v wrasse:/home/node/.wrasse -v ~/.openclaw:/home/node/.openclaw:ro -p 127.0.0.1:18790:18790 wrasse
+FROM rust:1.95-slim-bookworm AS build
+RUN apt-get update && apt-get install -qy --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked -p wrasse
+
+FROM node:22-bookworm-slim
+COPY --from=build /src/target/release/wrasse /usr/local/bin/wrasse
+USER node
+ENV WRASSE_STATE_DIR=/home/node/.wrasse
+VOLUME /home/node/.wrasse
+EXPOSE 18790
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["wrasse"]
+CMD ["gateway", "run"]
