@@ -1,1 +1,42 @@
 //! Contained process trees: guardian protocol, stop ladder, sweep, accounting.
+//!
+//! ```text
+//! warden     the launched pid itself; ends what is below when the gateway is gone      (warden)
+//! └ gateway  this process: subreaper; its children are registered guardians            (containment, registry)
+//!   └ guardian   one per tree; ends it when told to, or when we are gone               (spawn, guardian, view)
+//!     └ server   its stdio are our pipes                                               (contained)
+//! ```
+//!
+//! A tree is started in two steps, so that a durable record can be written in between:
+//! [`Containment::prepare`] starts a guardian, [`Prepared::go`] has it start the server. The result,
+//! [`Contained`], has one owner; [`Contained::stop`] is the way to end it and says how it ended.
+//! Dropping any of them kills the tree too, but nobody learns how.
+//!
+//! Two threads stand behind this: the watcher reads what guardians say and notices their deaths, the
+//! adopter ends what a dead guardian leaves behind. Nothing here needs a store, a config or a session.
+
+mod adopter;
+mod contained;
+mod containment;
+mod error;
+mod guardian;
+mod image;
+mod lookup;
+mod mark;
+mod process;
+mod readiness;
+mod registry;
+mod signal;
+mod spawn;
+pub mod sweep;
+mod tree;
+mod view;
+pub mod warden;
+mod watcher;
+
+pub use contained::{Contained, ExitWatch, Ladder, Prepared, StopOutcome};
+pub use containment::{ContainOptions, ContainReport, Containment, Guard, SpawnSpec};
+pub use error::{ContainError, SpawnError};
+pub use process::{ProcessIdentity, ProcessInfo};
+pub use tokio::net::unix::pipe::{Receiver as PipeReceiver, Sender as PipeSender};
+pub use view::LeaderExit;

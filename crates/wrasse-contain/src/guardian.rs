@@ -1,0 +1,251 @@
+//! One guardian, as the gateway holds it: its socket, its pidfd, what is known, what it owes us.
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown};
+use rustix::process::{Signal, pidfd_send_signal};
+use tokio::sync::watch;
+use wrasse_guard::protocol::{EVENT_MAX, Event, Order, SPEC_FDS, SPEC_HEADER};
+
+use crate::ProcessIdentity;
+use crate::view::View;
+
+/// A guardian that does not answer for this long is killed, and its tree adopted.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// A guardian that was told to kill, and has said neither "empty" nor "stuck" for this long, likewise.
+pub(crate) const KILL_WITHIN: Duration = Duration::from_secs(3);
+
+/// What the guardian owes an answer for.
+#[derive(Debug, Default)]
+struct Owed {
+    /// The oldest order without an answer.
+    asked: Option<Instant>,
+    /// When it was told to end its tree.
+    killing: Option<Instant>,
+}
+
+/// Whether an order reached the guardian's socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It is in the socket.
+    Yes,
+    /// The socket is full; try again when it is writable.
+    Later,
+    /// The guardian has closed its end.
+    HungUp,
+}
+
+/// A guardian that has been spawned.
+#[derive(Debug)]
+pub(crate) struct Guardian {
+    pub(crate) name: String,
+    pub(crate) identity: ProcessIdentity,
+    /// The containment that started it.
+    pub(crate) owner: u64,
+    socket: OwnedFd,
+    pidfd: OwnedFd,
+    hung_up: AtomicBool,
+    told_to_go: AtomicBool,
+    condemned: AtomicBool,
+    owed: Mutex<Owed>,
+    view: watch::Sender<View>,
+}
+
+impl Guardian {
+    pub(crate) fn new(
+        name: String,
+        identity: ProcessIdentity,
+        owner: u64,
+        socket: OwnedFd,
+        pidfd: OwnedFd,
+    ) -> Self {
+        Self {
+            name,
+            identity,
+            owner,
+            socket,
+            pidfd,
+            hung_up: AtomicBool::new(false),
+            told_to_go: AtomicBool::new(false),
+            condemned: AtomicBool::new(false),
+            owed: Mutex::default(),
+            view: watch::Sender::new(View::default()),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.identity.pid
+    }
+
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The socket, while there may be something to read from it.
+    pub(crate) fn readable_socket(&self) -> Option<BorrowedFd<'_>> {
+        (!self.hung_up.load(Ordering::Acquire)).then(|| self.socket.as_fd())
+    }
+
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<View> {
+        self.view.subscribe()
+    }
+
+    pub(crate) fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut View)) {
+        self.view.send_modify(change);
+    }
+
+    pub(crate) fn told_to_go(&self) -> bool {
+        self.told_to_go.load(Ordering::Acquire)
+    }
+
+    /// Sends one packet of the spec; the first carries the server's descriptors.
+    pub(crate) fn send_spec(
+        &self,
+        order: &Order<'_>,
+        fds: Option<[BorrowedFd<'_>; SPEC_FDS]>,
+    ) -> Sent {
+        let mut head = [0; SPEC_HEADER];
+        let len = order.encode_head(&mut head);
+        let bytes = match order {
+            Order::Spec { bytes, .. } => bytes,
+            Order::Go | Order::Term | Order::Kill | Order::Ping => &[][..],
+        };
+        let parts = [IoSlice::new(&head[..len]), IoSlice::new(bytes)];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SPEC_FDS))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if let Some(fds) = &fds {
+            let fits = control.push(SendAncillaryMessage::ScmRights(fds));
+            debug_assert!(fits, "the space is made for exactly these descriptors");
+        }
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let result = rustix::io::retry_on_intr(|| {
+            rustix::net::sendmsg(&self.socket, &parts, &mut control, flags)
+        });
+        match result {
+            Ok(_) => Sent::Yes,
+            Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => Sent::Later,
+            Err(_) => Sent::HungUp,
+        }
+    }
+
+    /// Gives an order that never waits. Whether the guardian got it shows in what it answers: from now on
+    /// it owes an answer, and the watcher kills it when none comes.
+    pub(crate) fn order(&self, order: &Order<'_>) {
+        let now = Instant::now();
+        let kill = matches!(order, Order::Kill);
+        if matches!(order, Order::Go) {
+            self.told_to_go.store(true, Ordering::Release);
+        }
+        {
+            let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+            owed.asked.get_or_insert(now);
+            if kill {
+                owed.killing.get_or_insert(now);
+            }
+        }
+        // Only a ping is answered at once, so one precedes whatever else is ordered: it tells a guardian
+        // that is busy ending a large tree from one that does not run at all.
+        let ping = Sent::Yes == self.send_spec(&Order::Ping, None);
+        let told = matches!(order, Order::Ping) || self.send_spec(order, None) == Sent::Yes;
+        if kill && !told {
+            // The end of the stream is an order to kill by itself, and needs no room in the socket. Not
+            // otherwise: a guardian that sees it takes us for gone and tells us nothing more.
+            self.hang_up_sending();
+        }
+        if !(ping && told) {
+            tracing::debug!(guardian = self.pid(), ?order, "the guardian's socket took no order");
+        }
+    }
+
+    fn hang_up_sending(&self) {
+        if let Err(errno) = rustix::net::shutdown(&self.socket, Shutdown::Write) {
+            tracing::debug!(guardian = self.pid(), %errno, "shutdown of the guardian's socket");
+        }
+    }
+
+    /// Reads every event that has arrived.
+    pub(crate) fn receive(&self) {
+        let mut buffer = [0_u8; EVENT_MAX];
+        loop {
+            match rustix::net::recv(&self.socket, &mut buffer, RecvFlags::DONTWAIT) {
+                Ok((0, _)) => {
+                    self.hung_up.store(true, Ordering::Release);
+                    return;
+                }
+                Ok((len, _)) => self.take_in(&buffer[..len]),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
+                Err(errno) => {
+                    tracing::debug!(guardian = self.pid(), %errno, "the guardian's socket failed");
+                    self.hung_up.store(true, Ordering::Release);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take_in(&self, packet: &[u8]) {
+        let event = match Event::decode(packet) {
+            Ok(event) => event,
+            Err(fault) => {
+                tracing::warn!(guardian = self.pid(), %fault, "the guardian sent nonsense");
+                return;
+            }
+        };
+        {
+            let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+            owed.asked = None;
+            match event {
+                // It lives and goes on trying: killing it would only move the work to us.
+                Event::Stuck { .. } | Event::Empty { .. } => owed.killing = None,
+                Event::Ready { .. }
+                | Event::Started { .. }
+                | Event::Failed { .. }
+                | Event::Exited { .. }
+                | Event::Pong => {}
+            }
+        }
+        self.update(|view| view.apply(event));
+    }
+
+    /// When the guardian counts as lost unless it answers before.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        if self.condemned.load(Ordering::Acquire) {
+            return None;
+        }
+        let owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = owed.asked.map(|since| since + ANSWER_WITHIN);
+        let killed = owed.killing.map(|since| since + KILL_WITHIN);
+        answer.into_iter().chain(killed).min()
+    }
+
+    /// Kills the guardian itself. Its death is noticed and its tree adopted like after any other death.
+    pub(crate) fn condemn(&self) {
+        if self.condemned.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        tracing::warn!(
+            guardian = self.pid(),
+            server = self.name,
+            "a guardian does not answer: killed, its tree is adopted and ended"
+        );
+        match pidfd_send_signal(&self.pidfd, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(errno) => tracing::error!(guardian = self.pid(), %errno, "cannot kill a guardian"),
+        }
+    }
+}

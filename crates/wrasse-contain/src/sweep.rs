@@ -1,0 +1,228 @@
+//! The start-up sweep: ends what a gateway of this installation left behind when it, its guardians and its
+//! warden all died at once.
+//!
+//! A process is swept only when all of this holds: it carries the mark of an instance of our installation;
+//! the ledger knows that instance, in this boot, and the process is not older than the instance's guardian;
+//! it lives in our pid namespace; and no gateway of our installation but ourselves is alive (the caller
+//! holds the lock of the state directory as well). Or it descends from such a process. Names decide
+//! nothing, and numbers alone neither.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use wrasse_guard::Mark;
+
+use crate::process::{self, ProcessInfo, Stat};
+use crate::signal;
+use crate::tree::{Frozen, Member};
+use crate::{mark, warden};
+
+/// How long a gateway's mark on somebody else may last: a guardian has it between fork and its own mark.
+const OWNER_GRACE: Duration = Duration::from_secs(1);
+/// How long the sweep goes on.
+const END_WITHIN: Duration = Duration::from_secs(20);
+/// How long killed processes are waited for before the next round.
+const ROUND: Duration = Duration::from_secs(1);
+const PASSES_MAX: u32 = 64;
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// What the ledger knows about an instance of a gateway that died.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseProof {
+    /// When its guardian started, in clock ticks since boot.
+    pub guardian_start_ticks: u64,
+    /// The boot it was started in.
+    pub boot_id: String,
+}
+
+/// Why a sweep was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// A gateway of this installation is still alive.
+    #[error("a gateway of this installation is still running (pid {pid})")]
+    OwnerAlive {
+        /// It.
+        pid: u32,
+    },
+    /// The process table cannot be read.
+    #[error("failed to read the process table")]
+    Proc(#[source] std::io::Error),
+}
+
+/// A process proven to be left over from a dead gateway of this installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// The process.
+    pub process: ProcessInfo,
+    /// The instance it belonged to.
+    pub instance: u64,
+    installation: u16,
+    guardian_start_ticks: u64,
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    /// Processes found, those that turned up during the sweep included.
+    pub found: u32,
+    /// Of these, how many are gone.
+    pub ended: u32,
+    /// Of these, how many are not.
+    pub survivors: u32,
+}
+
+/// Finds what is left over. `proof` says what the ledger knows about an instance; what it does not know is
+/// left alone.
+///
+/// # Errors
+/// When another gateway of this installation is alive, or `/proc` cannot be read.
+pub fn find(
+    installation: u16,
+    proof: impl Fn(u64) -> Option<LeaseProof>,
+) -> Result<Vec<Leftover>, SweepError> {
+    let spared = spared();
+    refuse_living_owner(installation, &spared)?;
+    let boot_id = process::boot_id();
+    let known = |instance| {
+        let proof = proof(instance).filter(|proof| proof.boot_id == boot_id);
+        proof.map(|proof| proof.guardian_start_ticks)
+    };
+    scan(installation, &spared, known).map_err(SweepError::Proc)
+}
+
+/// Us, all above us and all below us: never swept, whatever they carry.
+fn spared() -> HashSet<u32> {
+    let me = std::process::id();
+    let mut spared = HashSet::from([0, 1, me]);
+    spared.extend(process::ancestors(me));
+    spared.extend(process::descendants(me));
+    spared.extend(warden::pid());
+    spared
+}
+
+fn refuse_living_owner(installation: u16, spared: &HashSet<u32>) -> Result<(), SweepError> {
+    let deadline = Instant::now() + OWNER_GRACE;
+    loop {
+        let pids = process::all().map_err(SweepError::Proc)?;
+        let owner = pids.into_iter().find(|pid| {
+            !spared.contains(pid)
+                && mark::of(*pid).is_some_and(|mark| {
+                    mark.installation() == installation && mark.lease() == Mark::GATEWAY_LEASE
+                })
+                && process::stat(*pid).is_some_and(|stat| !stat.zombie)
+        });
+        match owner {
+            None => return Ok(()),
+            Some(pid) if Instant::now() >= deadline => return Err(SweepError::OwnerAlive { pid }),
+            Some(_) => std::thread::sleep(PAUSE),
+        }
+    }
+}
+
+/// The instance of ours that a process carries the mark of, by either mark.
+fn instance_of(pid: u32, installation: u16) -> Option<u64> {
+    let limit = mark::of(pid).filter(|mark| mark.installation() == installation);
+    let limit = limit.map(Mark::lease).filter(|lease| *lease != Mark::GATEWAY_LEASE);
+    limit.or_else(|| mark::in_environment(pid, installation))
+}
+
+fn scan(
+    installation: u16,
+    spared: &HashSet<u32>,
+    known: impl Fn(u64) -> Option<u64>,
+) -> std::io::Result<Vec<Leftover>> {
+    let mut found = Vec::new();
+    for pid in process::all()? {
+        if spared.contains(&pid) || signal::pid(pid).is_none() {
+            continue;
+        }
+        let Some(instance) = instance_of(pid, installation) else { continue };
+        let Some(guardian_start_ticks) = known(instance) else { continue };
+        let Some(process) = process::info(pid) else { continue };
+        if !process.zombie
+            && process.start_ticks >= guardian_start_ticks
+            && process::same_pid_namespace(pid)
+        {
+            found.push(Leftover { process, instance, installation, guardian_start_ticks });
+        }
+    }
+    Ok(found)
+}
+
+impl Leftover {
+    /// Whether the process that has this number now is still proven.
+    fn holds(&self, stat: &Stat) -> bool {
+        stat.start_ticks == self.process.start_ticks
+            && instance_of(stat.pid, self.installation) == Some(self.instance)
+    }
+
+    fn member(&self) -> Option<Member> {
+        let stat = process::stat(self.process.pid)?;
+        (self.holds(&stat) && !stat.zombie).then(|| Member::root(&stat))
+    }
+}
+
+/// Ends what was found, and what that started meanwhile. Returns when nothing is left, or after a time.
+pub async fn end(leftovers: Vec<Leftover>) -> SweepReport {
+    if leftovers.is_empty() {
+        return SweepReport::default();
+    }
+    // Ending processes is a walk over /proc and many signals: not for a worker of the runtime.
+    match tokio::task::spawn_blocking(move || end_all(leftovers)).await {
+        Ok(report) => report,
+        Err(fault) => {
+            tracing::error!(%fault, "the sweep failed");
+            SweepReport::default()
+        }
+    }
+}
+
+fn end_all(mut leftovers: Vec<Leftover>) -> SweepReport {
+    let deadline = Instant::now() + END_WITHIN;
+    let mut seen: HashSet<(u32, u64)> = HashSet::new();
+    let instances: HashMap<(u16, u64), u64> = leftovers
+        .iter()
+        .map(|left| ((left.installation, left.instance), left.guardian_start_ticks))
+        .collect();
+    let installations: HashSet<u16> = leftovers.iter().map(|left| left.installation).collect();
+    loop {
+        let mut frozen = Frozen::default();
+        let again = || {
+            leftovers = installations
+                .iter()
+                .flat_map(|installation| rescan(*installation, &instances))
+                .collect();
+            leftovers.iter().filter_map(Leftover::member).collect()
+        };
+        frozen.freeze(again, PASSES_MAX);
+        let members = frozen.deepest_first();
+        seen.extend(members.iter().map(|member| (member.pid, member.start_ticks)));
+        frozen.kill();
+        let round_over = Instant::now() + ROUND;
+        while members.iter().any(Member::living) && Instant::now() < round_over {
+            std::thread::sleep(PAUSE);
+        }
+        let left = members.iter().filter(|member| member.living()).count();
+        if (members.is_empty() && left == 0) || Instant::now() >= deadline {
+            let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+            let report = SweepReport {
+                found: count(seen.len()),
+                ended: count(seen.len() - left.min(seen.len())),
+                survivors: count(left),
+            };
+            tracing::info!(?report, "sweep of what a dead gateway left behind");
+            return report;
+        }
+    }
+}
+
+fn rescan(installation: u16, instances: &HashMap<(u16, u64), u64>) -> Vec<Leftover> {
+    let known = |instance| instances.get(&(installation, instance)).copied();
+    match scan(installation, &spared(), known) {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::error!(%error, "cannot read the process table");
+            Vec::new()
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Ends processes that are not below us: what the sweep finds. (What is below us ends by the kill algorithm of
+//! `wrasse_guard::walk`, which this follows.) SIGKILL frees a slot that a fork bomb fills at once and SIGSTOP does
+//! not, so everything is stopped first, pass after pass until a pass finds nobody new, and only then
+//! killed, the deepest first.
+//!
+//! Every process is known by number *and* start time. A child counts as part of the tree only when its
+//! parent, looked at again after the child, is still the process that was found to be part of it.
+
+use std::collections::HashMap;
+
+use rustix::process::Signal;
+
+use crate::process::{self, Stat};
+use crate::signal::{self, Signalled};
+
+/// A process proven to belong to the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) pid: u32,
+    pub(crate) start_ticks: u64,
+    depth: u32,
+}
+
+impl Member {
+    /// A process that its caller has proven to be ours to end.
+    pub(crate) fn root(stat: &Stat) -> Self {
+        Self { pid: stat.pid, start_ticks: stat.start_ticks, depth: 0 }
+    }
+
+    fn is(&self, stat: &Stat) -> bool {
+        stat.pid == self.pid && stat.start_ticks == self.start_ticks
+    }
+
+    pub(crate) fn living(&self) -> bool {
+        process::stat(self.pid).is_some_and(|stat| self.is(&stat) && !stat.zombie)
+    }
+}
+
+/// The members found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Frozen {
+    members: HashMap<u32, Member>,
+}
+
+impl Frozen {
+    /// Stops the roots and everything below them until two passes find nobody new. `roots` is asked anew in
+    /// every pass, because a process that loses its parent turns up as a new root.
+    pub(crate) fn freeze(&mut self, mut roots: impl FnMut() -> Vec<Member>, passes_max: u32) {
+        let mut quiet = 0;
+        for _ in 0..passes_max {
+            let mut new = 0;
+            for root in roots() {
+                new += self.stop_below(root);
+            }
+            quiet = if new == 0 { quiet + 1 } else { 0 };
+            if quiet == 2 {
+                return;
+            }
+        }
+    }
+
+    fn stop_below(&mut self, root: Member) -> u32 {
+        let mut new = self.stop(root);
+        let mut visited = std::collections::HashSet::from([root.pid]);
+        let mut next = vec![root];
+        while let Some(parent) = next.pop() {
+            for pid in process::children(parent.pid) {
+                let Some(stat) = process::stat(pid) else { continue };
+                // The parent is read last: were it another process by now, this child would be a
+                // stranger's.
+                let of_tree = stat.ppid == parent.pid
+                    && process::stat(parent.pid).is_some_and(|stat| parent.is(&stat));
+                if !of_tree || !visited.insert(pid) {
+                    continue;
+                }
+                let child = Member { pid, start_ticks: stat.start_ticks, depth: parent.depth + 1 };
+                new += self.stop(child);
+                next.push(child);
+            }
+        }
+        new
+    }
+
+    fn stop(&mut self, member: Member) -> u32 {
+        if self
+            .members
+            .get(&member.pid)
+            .is_some_and(|known| known.start_ticks == member.start_ticks)
+        {
+            return 0;
+        }
+        match signal::send(member.pid, Signal::STOP, |stat| member.is(stat)) {
+            // One that refuses the signal is left, and is counted as such.
+            Signalled::Yes | Signalled::Refused => {}
+            Signalled::Gone => return 0,
+        }
+        self.members.insert(member.pid, member);
+        1
+    }
+
+    /// Kills everybody found, the deepest first.
+    pub(crate) fn kill(&self) {
+        for member in self.deepest_first() {
+            signal::send(member.pid, Signal::KILL, |stat| member.is(stat));
+        }
+    }
+
+    /// Everybody found, the deepest first.
+    pub(crate) fn deepest_first(&self) -> Vec<Member> {
+        let mut members: Vec<_> = self.members.values().copied().collect();
+        members.sort_by_key(|member| std::cmp::Reverse((member.depth, member.pid)));
+        members
+    }
+}

@@ -1,0 +1,118 @@
+//! The warden: the guard program above the gateway itself.
+//!
+//! The process that was launched becomes the warden in place and starts the gateway below itself, so that
+//! whoever launched it goes on seeing one process, which ends last and with nothing below it.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::FdFlags;
+use rustix::process::{PidfdFlags, getppid, pidfd_open};
+use tokio::io::Interest;
+use wrasse_guard::protocol::{WARDEN_NAME, WARDEN_ROLE, WARDEN_VARIABLE};
+
+use crate::image::{self, Program};
+use crate::{ContainError, Guard, readiness};
+
+/// The exit code by which the gateway asks its warden to execute it anew.
+pub const EXIT_RESTART: u8 = wrasse_guard::protocol::EXIT_RESTART;
+
+/// How to become a warden.
+#[derive(Debug, Clone)]
+pub struct WardenExec {
+    /// Where the guard program is executed from.
+    pub guard: Guard,
+    /// The state directory: the guard file is kept below it.
+    pub state_dir: PathBuf,
+    /// The gateway's full argv, its own name first.
+    pub args: Vec<OsString>,
+}
+
+/// Becomes the warden, which starts our own executable again with `args`. Returns only when that failed.
+/// The process must have no thread that matters and no runtime yet. Resets nothing: the warden does.
+pub fn exec(how: &WardenExec) -> ContainError {
+    let executable = Path::new("/proc/self/exe");
+    let path = std::fs::read_link(executable).unwrap_or_else(|_| executable.to_owned());
+    // Opened now, so that the gateway can be executed even if the file is replaced or removed meanwhile.
+    let fd = std::fs::File::open(executable).map(OwnedFd::from).and_then(|fd| {
+        rustix::io::fcntl_setfd(&fd, FdFlags::empty())?;
+        Ok(fd)
+    });
+    let number =
+        fd.as_ref().map_or_else(|_| OsString::from("-"), |fd| fd.as_raw_fd().to_string().into());
+    let become_warden = |program: &Program| Err(exec_program(program, &number, &path, &how.args));
+    match image::locate(how.guard, &how.state_dir, &mut Vec::new(), become_warden) {
+        Err(error) => error,
+        Ok(program) => unreachable!("{} was neither executed nor refused", program.word()),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the crate that executes the guard program")]
+fn exec_program(program: &Program, fd: &OsString, path: &Path, args: &[OsString]) -> io::Error {
+    Command::new(program.path())
+        .arg0(WARDEN_NAME)
+        .arg(WARDEN_ROLE)
+        .arg(fd)
+        .arg(path)
+        .args(args)
+        .exec()
+}
+
+/// The warden's number, when our parent is one.
+pub(crate) fn pid() -> Option<u32> {
+    let parent = u32::try_from(getppid()?.as_raw_pid()).ok()?;
+    let said = std::env::var_os(WARDEN_VARIABLE)?;
+    let said: u32 = std::str::from_utf8(said.as_bytes()).ok()?.parse().ok()?;
+    (said == parent).then_some(parent)
+}
+
+/// The warden above this gateway, if there is one. `None` also when it died before this was called:
+/// [`was_started_by_one`] tells the difference.
+pub fn link() -> Option<WardenLink> {
+    let pid = pid()?;
+    let pidfd = pidfd_open(getppid()?, PidfdFlags::empty()).ok()?;
+    // Looked at again: had it died in between, the number opened might be another process.
+    (self::pid() == Some(pid)).then_some(WardenLink { pid, pidfd })
+}
+
+/// Whether a warden started this process, living or not.
+pub fn was_started_by_one() -> bool {
+    std::env::var_os(WARDEN_VARIABLE).is_some()
+}
+
+/// A warden that was alive when it was looked for.
+#[derive(Debug)]
+pub struct WardenLink {
+    pid: u32,
+    pidfd: OwnedFd,
+}
+
+impl WardenLink {
+    /// Its process number.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Waits until the warden has died. Cancel-safe.
+    pub async fn lost(&self) {
+        while !self.is_lost() {
+            if readiness::ready(self.pidfd.as_fd(), Interest::READABLE).await.is_err() {
+                // A runtime that cannot watch it, for lack of memory or descriptors: look now and then.
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+    }
+}

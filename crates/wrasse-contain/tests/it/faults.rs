@@ -1,0 +1,93 @@
+//! Guardians that die or hang.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use wrasse_contain::{Ladder, LeaderExit};
+use wrasse_types::StopRung;
+
+use crate::support::{PATIENCE, Tag, containment, launch, shell, signal, stat_fields, until};
+
+const PATIENT: Ladder = Ladder { eof: PATIENCE, term: PATIENCE };
+/// A leader deaf to everything, a child of it, a daemon, and a daemon with an empty environment.
+const STUBBORN: &str = "trap '' TERM HUP INT; \
+    setsid sh -c '(sleep 300.$TAG &)' & setsid sh -c 'env -i sleep 301.$TAG &' & \
+    while :; do sleep 302.$TAG; done";
+const STUBBORN_COUNT: usize = 4;
+
+// guarantee G4: a guardian dies, and the gateway ends its tree
+#[tokio::test]
+async fn a_killed_guardians_tree_is_ended() {
+    let tag = Tag::new();
+    let bystander = Tag::new();
+    let other = launch(&containment(), shell(&bystander, "exec cat")).await;
+    let tree = launch(&containment(), shell(&tag, STUBBORN)).await;
+    let watch = tree.exited();
+    until("the tree is complete", || tag.count() == STUBBORN_COUNT).await;
+    signal(tree.guardian().pid, Signal::KILL);
+    assert_eq!(watch.wait().await, LeaderExit::GuardianLost);
+    until("the tree is gone", || tag.count() == 0).await;
+    let outcome = tree.stop(PATIENT).await;
+    assert_eq!(outcome.rung, StopRung::AlreadyGone);
+    assert_eq!(outcome.leader, Some(LeaderExit::GuardianLost));
+    assert!(outcome.proven_empty && outcome.survivors == 0, "{outcome:?}");
+    assert!(outcome.processes >= 4, "{outcome:?}");
+    assert_eq!(bystander.count(), 1, "nobody else was touched");
+    assert_eq!(other.stop(PATIENT).await.rung, StopRung::Stdin);
+}
+
+#[tokio::test]
+async fn a_guardian_that_does_not_run_is_replaced_at_once() {
+    let tag = Tag::new();
+    let tree = launch(&containment(), shell(&tag, STUBBORN)).await;
+    until("the tree is complete", || tag.count() == STUBBORN_COUNT).await;
+    let guardian = tree.guardian().pid;
+    signal(guardian, Signal::STOP);
+    until("the guardian is stopped", || stat_fields(guardian).unwrap()[0] == "T").await;
+    // The rungs would take a minute: it is found out by its silence, not by them.
+    let outcome = tree.stop(PATIENT).await;
+    assert!(outcome.took < PATIENCE, "{outcome:?}");
+    assert_eq!(outcome.rung, StopRung::Kill);
+    assert!(outcome.proven_empty, "{outcome:?}");
+    assert_eq!(tag.count(), 0);
+}
+
+#[tokio::test]
+async fn a_dropped_tree_ends_even_under_a_stopped_guardian() {
+    let tag = Tag::new();
+    let tree = launch(&containment(), shell(&tag, STUBBORN)).await;
+    until("the tree is complete", || tag.count() == STUBBORN_COUNT).await;
+    signal(tree.guardian().pid, Signal::STOP);
+    drop(tree);
+    until("the tree is gone", || tag.count() == 0).await;
+}
+
+#[tokio::test]
+async fn a_guardian_killed_in_the_middle_of_a_stop() {
+    let tag = Tag::new();
+    let tree = launch(&containment(), shell(&tag, STUBBORN)).await;
+    until("the tree is complete", || tag.count() == STUBBORN_COUNT).await;
+    let guardian = tree.guardian().pid;
+    let stopping = tree.stop(PATIENT);
+    let killing = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        signal(guardian, Signal::KILL);
+    };
+    let (outcome, ()) = tokio::join!(stopping, killing);
+    assert_eq!(outcome.rung, StopRung::Kill);
+    assert!(outcome.proven_empty, "{outcome:?}");
+    assert_eq!(tag.count(), 0);
+}
+
+// failure mode G6: a tree that refills every slot that is freed
+#[tokio::test]
+async fn a_respawning_tree_converges_after_its_guardian_died() {
+    let tag = Tag::new();
+    let script = "for n in 1 2 3 4; do \
+        setsid sh -c 'while :; do setsid sh -c \"sleep 0.01\" & wait; done' & done; exec cat";
+    let tree = launch(&containment(), shell(&tag, script)).await;
+    until("it respawns", || tag.count() >= 8).await;
+    signal(tree.guardian().pid, Signal::KILL);
+    until("the tree is gone", || tag.count() == 0).await;
+    assert!(tree.kill().await.proven_empty);
+}

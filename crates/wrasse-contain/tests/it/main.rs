@@ -1,0 +1,15 @@
+//! Real guardians, real servers, real signals.
+//!
+//! All tests of this program share one containment, as a process has one list of children. What needs a
+//! process of its own runs in a copy of this program, see [`scenario`].
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod faults;
+mod hygiene;
+mod lifecycle;
+mod scenario;
+mod sources;
+mod support;
+mod sweep;
+mod warden;
