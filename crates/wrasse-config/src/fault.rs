@@ -24,7 +24,7 @@ impl std::fmt::Display for Fault {
         if !self.file.as_os_str().is_empty() {
             write!(f, "{}:", self.file.display())?;
             if self.line > 0 {
-                write!(f, "{}:{}:", self.line, self.column)?;
+                write!(f, "{}:{}", self.line, self.column)?;
             }
             f.write_str(" ")?;
         }

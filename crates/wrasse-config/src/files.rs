@@ -43,6 +43,10 @@ impl ReadFile for MemoryFiles {
     }
 
     fn real_path(&self, path: &Path) -> io::Result<PathBuf> {
-        if self.0.contains_key(path) { Ok(path.to_owned()) } else { Err(io::ErrorKind::NotFound.into()) }
+        if self.0.contains_key(path) {
+            Ok(path.to_owned())
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
     }
 }

@@ -1,0 +1,40 @@
+//! `mcp`: what all servers share.
+
+use super::cursor::{At, Context};
+use super::server;
+use crate::Mcp;
+
+/// Reads `mcp` and every server.
+pub(super) fn read(cx: &Context<'_>, root: &At<'_>) -> Mcp {
+    let mcp = root.get("mcp");
+    let key = |keys: &[&str]| mcp.as_ref().and_then(|mcp| mcp.follow(keys));
+    // Its value is in the defaults of the servers already; here only its kind is checked.
+    if let Some(at) = key(&["sessionIdleTtlMs"]) {
+        at.int(0..=i64::MAX);
+    }
+    check_limits(key(&["limits"]));
+    let written = key(&["servers"]).map(|servers| servers.members()).unwrap_or_default();
+    let mut servers: Vec<_> =
+        written.iter().filter_map(|(name, at)| server::read(cx, name, at)).collect();
+    servers.sort_by(|a, b| a.name.cmp(&b.name));
+    let concurrency = key(&["limits", "startConcurrency"]);
+    Mcp {
+        servers,
+        inherit_env: key(&["inheritEnv"]).map(|at| at.texts()).unwrap_or_default(),
+        start_concurrency: concurrency.and_then(|at| at.count(1..=1000)).unwrap_or(4),
+    }
+}
+
+fn check_limits(limits: Option<At<'_>>) {
+    let Some(limits) = limits else { return };
+    if let Some(at) = limits.get("processes")
+        && at.int(1..=i64::MAX).is_some()
+    {
+        at.warn("is not enforced yet");
+    }
+    if let Some(at) = limits.get("memory")
+        && server::size(&at)
+    {
+        at.warn("is not enforced yet");
+    }
+}
