@@ -24,7 +24,7 @@ mod validated;
 pub use fault::{Fault, Faults};
 pub use files::{DiskFiles, MemoryFiles, ReadFile};
 pub use load::search;
-pub use loaded::{DeniedKey, KeyReport, Loaded, Origin, load, load_with_tree};
+pub use loaded::{KeyReport, Loaded, Origin, load, load_with_tree};
 pub use options::LoadOptions;
 pub use schema::schema;
 pub use section::{JobDefaults, job_from_json};

@@ -36,19 +36,10 @@ pub struct KeyReport {
     pub implemented: Vec<String>,
     /// Keys known to OpenClaw that change nothing here.
     pub unused: Vec<String>,
-    /// Restricting keys that are not implemented, acknowledged ones included.
-    pub denied: Vec<DeniedKey>,
-}
-
-/// A restricting key that is not implemented.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct DeniedKey {
-    /// Its path.
-    pub key: String,
-    /// The tools that it guards.
-    pub tools: Vec<String>,
-    /// Whether `unsafeIgnore` names it, so that these tools are not denied.
-    pub acknowledged: bool,
+    /// Restricting keys that are not implemented, each with the tools that are denied for it.
+    pub denied: Vec<(String, Vec<String>)>,
+    /// Such keys that `unsafeIgnore` names, each with the tools that are not denied for it.
+    pub acknowledged: Vec<(String, Vec<String>)>,
 }
 
 impl KeyReport {
@@ -82,15 +73,6 @@ impl Loaded {
             origin,
         };
         printer.print(&self.tree)
-    }
-}
-
-impl std::fmt::Display for Compat {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Self::V2026_4 => "2026.4",
-            Self::V2026_9 => "2026.9",
-        })
     }
 }
 
@@ -160,16 +142,14 @@ fn validate(
 }
 
 fn report(classified: &Classified, config: &Config) -> KeyReport {
-    let denied = classified.denied.iter().map(|(key, tools)| DeniedKey {
-        key: key.clone(),
-        tools: tools.clone(),
-        acknowledged: !tools.is_empty()
-            && config.denied_tools.iter().all(|denied| denied.key != *key),
-    });
+    let effective = |key: &str| config.denied_tools.iter().any(|denied| denied.key == key);
+    let (denied, acknowledged) =
+        classified.denied.iter().cloned().partition(|(key, _)| effective(key));
     KeyReport {
         implemented: classified.implemented.clone(),
         unused: classified.unused.clone(),
-        denied: denied.collect(),
+        denied,
+        acknowledged,
     }
 }
 

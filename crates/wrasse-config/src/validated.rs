@@ -40,6 +40,22 @@ pub enum Compat {
     V2026_9,
 }
 
+impl Compat {
+    /// As `compat` names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V2026_4 => "2026.4",
+            Self::V2026_9 => "2026.9",
+        }
+    }
+}
+
+impl std::fmt::Display for Compat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// One validated configuration.
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -1,7 +1,5 @@
 //! Key classes: what is unused, what is denied, what is acknowledged.
 
-use wrasse_config::DeniedKey;
-
 use crate::support::{bad, good, load_with, options};
 
 const RESTRICTING: &str = "approvals: { exec: { enabled: true, mode: 'session' } }, \
@@ -33,18 +31,11 @@ fn unsafe_ignore_acknowledges() {
     let loaded = load_with(&options(), &text).expect("good");
     assert_eq!(loaded.config.denied_tools.len(), 1);
     let report = loaded.key_report();
-    let denied = |key: &str, tools: &[&str], acknowledged| DeniedKey {
-        key: key.to_owned(),
-        tools: tools.iter().map(|&tool| tool.to_owned()).collect(),
-        acknowledged,
+    let key = |key: &str, tools: &[&str]| {
+        (key.to_owned(), tools.iter().map(|&tool| tool.to_owned()).collect::<Vec<_>>())
     };
-    assert_eq!(
-        report.denied,
-        [
-            denied("approvals.exec", &["exec", "process"], true),
-            denied("tools.subagents.tools.deny", &["message"], false),
-        ]
-    );
+    assert_eq!(report.denied, [key("tools.subagents.tools.deny", &["message"])]);
+    assert_eq!(report.acknowledged, [key("approvals.exec", &["exec", "process"])]);
     assert_eq!(report.unused_by_section(), [("channels".to_owned(), 2)]);
     assert!(report.implemented.contains(&"tools.deny".to_owned()));
     let said = loaded.config.warnings.join("\n");
