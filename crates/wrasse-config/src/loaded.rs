@@ -7,7 +7,7 @@ use crate::load::{Documents, Environment, Notes, Sources, Substituted, search};
 use crate::print::Printer;
 use crate::section::{At, Context};
 use crate::text::{Node, Place, Value};
-use crate::{Compat, Config, Fault, Faults, LoadOptions, ReadFile, section};
+use crate::{Config, Fault, Faults, LoadOptions, ReadFile, section};
 
 /// A configuration with the tree it was made from.
 #[derive(Debug, Clone)]
