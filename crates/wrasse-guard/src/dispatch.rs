@@ -1,9 +1,11 @@
 //! From an argument vector to a role.
 
-use crate::sys::{Errno, Table};
+use core::ffi::CStr;
+
 use crate::{
     guardian,
     protocol::{GUARDIAN_NAME, GUARDIAN_ROLE, WARDEN_NAME, WARDEN_ROLE},
+    sys::{self, Access, Errno, Table},
     warden,
 };
 
@@ -43,4 +45,30 @@ pub(crate) fn table(addresses: &mut dyn Iterator<Item = usize>) -> Result<Table<
         table.push(address)?;
     }
     Ok(table)
+}
+
+/// Reads a file of NUL-terminated words.
+pub(crate) fn words(path: &CStr) -> Result<Table<u8>, Errno> {
+    let file = sys::open(path, Access::Read)?;
+    let mut words = Table::new();
+    let mut buffer = [0; 512];
+    loop {
+        let len = sys::read(&file, &mut buffer)?;
+        for byte in &buffer[..len] {
+            words.push(*byte)?;
+        }
+        if len == 0 {
+            // A process may have overwritten its arguments and the last terminator with them.
+            if words.as_slice().last().is_some_and(|byte| *byte != 0) {
+                words.push(0)?;
+            }
+            return Ok(words);
+        }
+    }
+}
+
+/// Where each word begins; valid as long as the table is neither changed nor dropped.
+pub(crate) fn addresses(words: &Table<u8>) -> Result<Table<usize>, Errno> {
+    let words = words.as_slice().split_inclusive(|byte| *byte == 0);
+    table(&mut words.map(|word| word.as_ptr().expose_provenance()))
 }

@@ -33,20 +33,31 @@ pub use spec::{Spec, SpecView};
 /// The guard program for this target, an ELF file; empty where it cannot be built.
 pub static IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guard"));
 
-/// Becomes the guard and does not return, when the first two of `args` name a [`Role`].
+/// Becomes the guard and does not return, when this process was executed as one: when its first
+/// two arguments name a [`Role`].
 ///
 /// Call it before anything else in `main`: the process must have one thread. It is how a gateway
 /// serves as its own guard where nothing else may be executed.
 #[cfg(guard)]
-pub fn dispatch(args: &[&core::ffi::CStr], env: &[&core::ffi::CStr]) {
-    let [argv0, argv1, ..] = args else { return };
-    let Some(role) = role(argv0.to_bytes(), argv1.to_bytes()) else { return };
-    let addresses = |strings: &[&core::ffi::CStr]| {
-        dispatch::table(&mut strings.iter().map(|text| text.as_ptr().expose_provenance()))
-    };
-    // The strings live as long as the process, since nothing returns to who owns them.
-    match (addresses(args), addresses(env)) {
-        (Ok(argv), Ok(env)) => dispatch::play(role, argv, env),
-        _ => sys::exit(70),
+pub fn dispatch() {
+    // Not from `std`, which this crate does without; nor from the C library, which need not tell.
+    let Ok(arguments) = dispatch::words(c"/proc/self/cmdline") else { return };
+    let mut words = arguments.as_slice().split(|byte| *byte == 0);
+    let (Some(argv0), Some(argv1)) = (words.next(), words.next()) else { return };
+    let Some(role) = role(argv0, argv1) else { return };
+    let environment = dispatch::words(c"/proc/self/environ");
+    let played = environment.and_then(|environment| -> Result<core::convert::Infallible, _> {
+        let argv = dispatch::addresses(&arguments)?;
+        let env = dispatch::addresses(&environment)?;
+        // Neither table of words is dropped, since this does not return.
+        dispatch::play(role, argv, env)
+    });
+    match played {
+        Ok(never) => match never {},
+        Err(_) => sys::exit(70),
     }
 }
+
+/// Does nothing where the guard cannot run.
+#[cfg(not(guard))]
+pub fn dispatch() {}

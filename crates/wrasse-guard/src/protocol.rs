@@ -256,7 +256,8 @@ pub enum Event {
     },
     /// ECHILD was reached: nothing of the tree is left. The guardian exits 0 right after.
     Empty {
-        /// How many processes it reaped in all, the server included.
+        /// How many processes it reaped in all, the server included; those that others of the tree
+        /// reaped, before or while they were killed, are not among them.
         reaped: u32,
     },
     /// The answer to [`Order::Ping`].

@@ -1,0 +1,223 @@
+//! A gateway in miniature: starts a guardian, sends it a spec, listens.
+
+use std::{
+    fs::{self, File, Permissions},
+    io::{IoSlice, Read},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{fs::PermissionsExt, process::CommandExt},
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{
+        AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+        SocketFlags, SocketType, recv, sendmsg, socketpair,
+    },
+};
+use wrasse_guard::{
+    IMAGE, Spec,
+    protocol::{Event, Order, SPEC_CHUNK_MAX, SPEC_HEADER},
+};
+
+use crate::witness::{Mark, PATIENCE};
+
+/// A mark that nothing else carries: installation 0x7e57, and a lease of this process's own.
+pub(crate) fn fresh_mark() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let lease = u64::from(std::process::id()) << 12 | NEXT.fetch_add(1, Ordering::Relaxed);
+    wrasse_guard::Mark::new(0, 0x7e57, lease).unwrap().to_u64()
+}
+
+/// The guard program as a file named `wrasse-warden`, so that a shell gives it the right name.
+pub(crate) fn image() -> &'static Path {
+    static FOLDER: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
+        let folder = tempfile::Builder::new().prefix("wrasse-guard-").tempdir().unwrap();
+        let path = folder.path().join("wrasse-warden");
+        fs::write(&path, IMAGE).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o500)).unwrap();
+        // Another thread's fork may hold the file open for writing for a moment, and then it
+        // cannot be executed.
+        crate::witness::eventually("the image can be executed", || {
+            let tried = Command::new(&path).stderr(Stdio::null()).status();
+            tried.is_ok_and(|status| status.code() == Some(64)).then_some(())
+        });
+        (folder, path)
+    });
+    &FOLDER.1
+}
+
+/// A program that serves as its own guard.
+pub(crate) fn itself() -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    exe.parent().unwrap().parent().unwrap().join("examples/itself")
+}
+
+/// A guardian as its gateway sees it.
+pub(crate) struct Guarded {
+    pub(crate) guardian: Child,
+    pub(crate) socket: Option<OwnedFd>,
+    pub(crate) mark: u64,
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdout: File,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl Guarded {
+    /// Starts a guardian, which knows nothing yet.
+    pub(crate) fn new(program: &Path) -> Self {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .unwrap();
+        let guardian = Command::new(program)
+            .arg0("wrasse-guardian test")
+            .arg("guardian")
+            .env_clear()
+            .current_dir("/")
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let folder = tempfile::Builder::new().prefix("wrasse-guard-").tempdir().unwrap();
+        Guarded {
+            guardian,
+            socket: Some(ours),
+            mark: fresh_mark(),
+            stdin: None,
+            stdout: File::open("/dev/null").unwrap(),
+            folder,
+        }
+    }
+
+    pub(crate) fn witness(&self) -> Mark {
+        Mark::Limit(self.mark)
+    }
+
+    /// Sends a spec for `argv` with `env`.
+    pub(crate) fn send_spec(&mut self, program: &str, argv: &[&str], env: &[&str]) {
+        let cwd = self.folder.path().to_str().unwrap().to_owned();
+        let argv: Vec<&[u8]> = argv.iter().map(|word| word.as_bytes()).collect();
+        let env: Vec<&[u8]> = env.iter().map(|word| word.as_bytes()).collect();
+        self.send_body(&Spec {
+            gateway_pid: std::process::id(),
+            mark: self.mark,
+            name: b"test",
+            cwd: cwd.as_bytes(),
+            program: program.as_bytes(),
+            argv: &argv,
+            env: &env,
+        });
+    }
+
+    /// Sends a spec, in as many chunks as it needs, with pipes for the server.
+    pub(crate) fn send_body(&mut self, spec: &Spec<'_>) {
+        let mut body = Vec::new();
+        spec.encode(&mut |bytes| body.extend_from_slice(bytes)).unwrap();
+        assert_eq!(body.len(), spec.encoded_len());
+        let (server_stdin, stdin) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let (stdout, server_stdout) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let stderr = File::options().write(true).open("/dev/null").unwrap();
+        let total = u32::try_from(body.len()).unwrap();
+        for (index, chunk) in body.chunks(SPEC_CHUNK_MAX).enumerate() {
+            let offset = u32::try_from(index * SPEC_CHUNK_MAX).unwrap();
+            let mut head = [0; SPEC_HEADER];
+            let order = Order::Spec { flags: 0, total, offset, bytes: chunk };
+            let len = order.encode_head(&mut head);
+            let fds = [server_stdin.as_fd(), server_stdout.as_fd(), stderr.as_fd()];
+            let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            if index == 0 {
+                assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
+            }
+            let socket = self.socket.as_ref().unwrap();
+            let parts = [IoSlice::new(&head[..len]), IoSlice::new(chunk)];
+            sendmsg(socket, &parts, &mut ancillary, SendFlags::NOSIGNAL).unwrap();
+        }
+        self.stdin = Some(stdin);
+        self.stdout = File::from(stdout);
+    }
+
+    pub(crate) fn send(&self, order: Order<'_>) {
+        let mut head = [0; SPEC_HEADER];
+        let len = order.encode_head(&mut head);
+        rustix::net::send(self.socket.as_ref().unwrap(), &head[..len], SendFlags::NOSIGNAL)
+            .unwrap();
+    }
+
+    /// The next event; `None` when the guardian has closed its end.
+    pub(crate) fn event(&self) -> Option<Event> {
+        let socket = self.socket.as_ref().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let mut packet = [0; 64];
+        while Instant::now() < deadline {
+            let mut set = [PollFd::new(socket, PollFlags::IN)];
+            let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+            if poll(&mut set, Some(&second)).unwrap() > 0 {
+                let (len, _) = recv(socket, packet.as_mut_slice(), RecvFlags::empty()).unwrap();
+                return (len > 0).then(|| Event::decode(&packet[..len]).unwrap());
+            }
+        }
+        panic!("the guardian said nothing");
+    }
+
+    /// A guardian whose server runs a shell script; returns the server's pid too.
+    pub(crate) fn shell(program: &Path, script: &str) -> (Self, u32) {
+        let mut guarded = Self::new(program);
+        guarded.send_spec("/bin/sh", &["sh", "-c", script], &["PATH=/usr/bin:/bin"]);
+        let Some(Event::Ready { degraded, pid }) = guarded.event() else { panic!("not ready") };
+        assert_eq!((degraded.0, pid), (0, guarded.guardian.id()));
+        guarded.send(Order::Go);
+        let Some(Event::Started { pid }) = guarded.event() else { panic!("not started") };
+        (guarded, pid)
+    }
+
+    /// Reads what the server says until it has said `line`.
+    pub(crate) fn wait_for(&mut self, line: &str) {
+        let mut said = String::new();
+        let mut byte = [0];
+        while !said.lines().any(|said| said == line) || !said.ends_with('\n') {
+            let mut set = [PollFd::new(&self.stdout, PollFlags::IN)];
+            let patience = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+            assert_eq!(poll(&mut set, Some(&patience)).unwrap(), 1, "only said {said:?}");
+            assert_eq!(self.stdout.read(&mut byte).unwrap(), 1, "only said {said:?}");
+            said.push(char::from(byte[0]));
+        }
+    }
+
+    /// Everything up to the end; returns the wait status and the number of processes reaped.
+    pub(crate) fn finish(&mut self) -> (Option<i32>, u32) {
+        let mut exited = None;
+        loop {
+            match self.event() {
+                Some(Event::Exited { status }) => exited = Some(status),
+                Some(Event::Empty { reaped }) => {
+                    assert_eq!(self.event(), None);
+                    assert!(self.guardian.wait().unwrap().success());
+                    self.witness().assert_gone();
+                    return (exited, reaped);
+                }
+                Some(Event::Stuck { .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.witness().sweep();
+        drop(self.guardian.kill());
+        drop(self.guardian.wait());
+    }
+}
