@@ -67,7 +67,7 @@ pub(crate) async fn call(
         }
     };
     let gateway = door.gateway.clone();
-    let task = door.scope.spawn_value(TaskKind::HttpConnection, async move {
+    let task = door.scope.spawn_value(TaskKind::RequestHandler, async move {
         gateway.rpc(&method, params).await
     });
     match task.await {

@@ -25,7 +25,7 @@ pub use fault::{Fault, Faults};
 pub use files::{DiskFiles, MemoryFiles, ReadFile};
 pub use load::search;
 pub use loaded::{KeyReport, Loaded, Origin, load, load_with_tree};
-pub use options::LoadOptions;
+pub use options::{LoadOptions, StateDirBy};
 pub use schema::schema;
 pub use section::{JobDefaults, job_from_json};
 pub use validated::*;

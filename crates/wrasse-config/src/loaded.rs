@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::known::{Classified, classify};
-use crate::load::{Documents, Environment, Notes, Sources, Substituted, search};
+use crate::load::{Documents, Environment, Notes, Sources, Substituted, expand, search};
 use crate::print::Printer;
 use crate::section::{At, Context};
 use crate::text::{Node, Place, Value};
-use crate::{Config, Fault, Faults, LoadOptions, ReadFile, section};
+use crate::{Config, Fault, Faults, LoadOptions, ReadFile, StateDirBy, section};
 
 /// A configuration with the tree it was made from.
 #[derive(Debug, Clone)]
@@ -114,6 +114,7 @@ fn validate(
     let mut env = Environment::collect(options, files, &sources);
     env.add_from(&tree);
     let substituted = env.substitute(&mut tree, &sources, notes);
+    let options = &with_state_dir(options, &sources, &tree);
     let classified = classify(&tree);
     let compat = section::compat(&tree);
     section::fill(&mut tree, compat, options);
@@ -139,6 +140,17 @@ fn validate(
     config.warnings = notes.take_warnings(|path| path.is_empty() || !unused(path));
     let report = report(&classified, &config);
     Ok(Loaded { config, report, tree, sources, substituted })
+}
+
+/// The options with the state dir of the file, where nobody chose another.
+fn with_state_dir(options: &LoadOptions, sources: &Sources, tree: &Node) -> LoadOptions {
+    let mut options = options.clone();
+    let written = tree.get("stateDir").and_then(|node| Some((node.text()?, node.place)));
+    if let (StateDirBy::Default, Some((text, place))) = (options.state_dir_by, written) {
+        let dir = sources.dir(place).unwrap_or(&options.cwd);
+        options.state_dir = expand(text, dir, options.home.as_deref());
+    }
+    options
 }
 
 fn report(classified: &Classified, config: &Config) -> KeyReport {

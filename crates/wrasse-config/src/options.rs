@@ -10,6 +10,8 @@ pub struct LoadOptions {
     pub path: Option<PathBuf>,
     /// The state dir: holds `wrasse.json5`, `.env`, workspaces.
     pub state_dir: PathBuf,
+    /// Who chose the state dir.
+    pub state_dir_by: StateDirBy,
     /// The process environment.
     pub env: BTreeMap<String, String>,
     /// The current directory: relative `--config`, `.env`.
@@ -18,4 +20,14 @@ pub struct LoadOptions {
     pub home: Option<PathBuf>,
     /// How many processors there are; the lane width of 2026.9 depends on it.
     pub cpu_count: usize,
+}
+
+/// Who chose the state dir. A choice of the command line or the environment stands against the file's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StateDirBy {
+    /// Nobody: `stateDir` of the configuration may.
+    #[default]
+    Default,
+    /// `--state-dir` or `$WRASSE_STATE_DIR`.
+    Person,
 }

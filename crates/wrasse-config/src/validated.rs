@@ -61,6 +61,8 @@ impl std::fmt::Display for Compat {
 pub struct Config {
     /// Every file that was read, the one given first.
     pub files: Vec<PathBuf>,
+    /// The state dir: the one chosen by a person, else `stateDir`, else the default.
+    pub state_dir: PathBuf,
     /// Which defaults were used where the two OpenClaw releases differ.
     pub compat: Compat,
     /// `agents`.

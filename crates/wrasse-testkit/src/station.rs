@@ -1,1 +1,303 @@
-//! stub
+//! A station: one state dir, one configuration, one port and one oracle, in which a test runs the real program.
+//!
+//! Every station must be left flat: [`Station::assert_flat`] asks the oracle, outside the program, that no process,
+//! zombie or open lease is left.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::fixture::Mode;
+use crate::oracle::Oracle;
+use crate::processes::Process;
+
+/// How long anything in a test may take that is not being measured. Generous: the machine is shared.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A place for one test.
+#[derive(Debug)]
+pub struct Station {
+    folder: tempfile::TempDir,
+    /// The oracle everything runs under.
+    pub oracle: Oracle,
+    bins: PathBuf,
+    env: BTreeMap<String, String>,
+    /// The gateway's launched process id, once started: the warden's.
+    pub warden: Option<u32>,
+}
+
+/// The folder that holds the programs: that of the test, or its parent.
+pub fn bins() -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    let folder = exe.parent().unwrap();
+    if folder.ends_with("deps") { folder.parent().unwrap().to_owned() } else { folder.to_owned() }
+}
+
+impl Station {
+    /// An empty station.
+    pub fn new() -> Self {
+        let bins = bins();
+        let folder = tempfile::Builder::new().prefix("wrasse-station-").tempdir().unwrap();
+        for name in ["state", "work", "home"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let mut env = BTreeMap::new();
+        for name in ["PATH", "LANG", "TZ"] {
+            if let Ok(value) = std::env::var(name) {
+                env.insert(name.to_owned(), value);
+            }
+        }
+        env.insert("HOME".to_owned(), folder.path().join("home").display().to_string());
+        env.insert(
+            "WRASSE_STATE_DIR".to_owned(),
+            folder.path().join("state").display().to_string(),
+        );
+        let oracle = Oracle::start(&bins.join("wrasse-oracle"));
+        Self { folder, oracle, bins, env, warden: None }
+    }
+
+    /// Sets a variable of everything that is started here.
+    pub fn set_env(&mut self, name: &str, value: impl Into<String>) {
+        self.env.insert(name.to_owned(), value.into());
+    }
+
+    /// The station's folder: `state`, `work`, `home` and whatever the test puts there.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The program under test.
+    pub fn wrasse(&self) -> PathBuf {
+        self.bins.join("wrasse")
+    }
+
+    /// A server entry that runs a fixture, with a short stop ladder unless the test replaces it.
+    pub fn fixture(&self, mode: Mode) -> Value {
+        json!({
+            "command": self.bins.join("wrasse-fixture"),
+            "args": [mode.name()],
+            "lifecycle": { "stop": { "eof": "300ms", "term": "300ms" } },
+        })
+    }
+
+    /// Writes `wrasse.json5` and the scripted model's rules.
+    pub fn configure(&self, mut config: Value, script: &Value) {
+        let script_path = self.path("script.json5");
+        std::fs::write(&script_path, script.to_string()).unwrap();
+        merge(
+            &mut config,
+            &json!({
+                "gateway": { "port": free_port() },
+                "models": { "providers": { "scripted": { "api": "scripted", "script": script_path } } },
+                "agents": { "defaults": {
+                    "model": "scripted/main",
+                    "workspace": self.path("work"),
+                } },
+            }),
+        );
+        let path = self.path("state").join("wrasse.json5");
+        std::fs::write(path, config.to_string()).unwrap();
+    }
+
+    /// Starts the gateway and waits until it is ready.
+    pub fn start(&mut self) -> u32 {
+        let argv =
+            vec![self.wrasse().display().to_string(), "gateway".to_owned(), "run".to_owned()];
+        let (log, cwd) = (self.path("gateway.log"), self.path("work"));
+        let pid = self.oracle.spawn(&argv, &self.env, &log, &cwd);
+        self.warden = Some(pid);
+        self.wait_ready();
+        pid
+    }
+
+    /// Starts another command line below the oracle; its output goes to the same log.
+    pub fn start_other(&mut self, args: &[&str]) -> u32 {
+        let mut argv = vec![self.wrasse().display().to_string()];
+        argv.extend(args.iter().map(|arg| (*arg).to_owned()));
+        let (log, cwd) = (self.path("gateway.log"), self.path("work"));
+        self.oracle.spawn(&argv, &self.env, &log, &cwd)
+    }
+
+    /// Waits until the gateway answers as ready.
+    pub fn wait_ready(&mut self) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let status = self.cli(&["status", "--json"]);
+            let ready = serde_json::from_slice::<Value>(&status.stdout)
+                .is_ok_and(|status| status["ready"] == true);
+            if ready {
+                return;
+            }
+            assert!(Instant::now() < end, "the gateway is not ready\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What the gateway has printed so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("gateway.log")).unwrap_or_default()
+    }
+
+    /// A command line of the program under test, not started yet. It runs outside the oracle.
+    #[expect(clippy::disallowed_methods, reason = "the command line is a program under test")]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(self.wrasse());
+        command
+            .args(args)
+            .env_clear()
+            .envs(&self.env)
+            .current_dir(self.path("work"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a command line to its end.
+    pub fn cli(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs a command line that must succeed, and returns its stdout.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.cli(args);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{args:?}: {}\n{out}\n{err}\n{}",
+            output.status,
+            self.log()
+        );
+        out
+    }
+
+    /// Runs a command line that must succeed, with `--json`, and returns its answer.
+    pub fn json(&self, args: &[&str]) -> Value {
+        let out = self.ok(&[args, &["--json"]].concat());
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{args:?}: {error}\n{out}"))
+    }
+
+    /// The gateway's process id.
+    pub fn gateway(&self) -> u32 {
+        u32::try_from(self.json(&["status"])["pid"].as_u64().unwrap()).unwrap()
+    }
+
+    /// Waits until no process of a server, guardian or tool is below the gateway; panics with what is left.
+    pub fn assert_no_servers(&mut self, deadline: Duration) {
+        let ours = |process: &Process| {
+            let own = process.cmdline.contains("gateway run")
+                || process.name.starts_with("wrasse-warden");
+            !own || process.state == 'Z'
+        };
+        let left = self.oracle.wait_until(deadline, |seen| !seen.iter().any(ours));
+        if let Err(left) = left {
+            panic!("left after {deadline:?}: {left:#?}\n{}", self.log());
+        }
+    }
+
+    /// Stops the gateway and proves that nothing is left: no process, no zombie, no open lease or instance.
+    pub fn assert_flat(&mut self) {
+        if self.warden.take().is_some() {
+            self.ok(&["gateway", "stop"]);
+        }
+        self.assert_empty();
+        self.assert_ledger_closed();
+    }
+
+    /// Waits until the oracle sees no process at all below itself.
+    pub fn assert_empty(&mut self) {
+        let left = self.oracle.wait_until(Duration::from_secs(10), <[Process]>::is_empty);
+        if let Err(left) = left {
+            panic!("left at the end: {left:#?}\n{}", self.log());
+        }
+    }
+
+    /// The ledger, read with no code of the program under test but its own query command.
+    pub fn assert_ledger_closed(&self) {
+        let database = self.path("state").join("wrasse.db");
+        if !database.exists() {
+            return;
+        }
+        for table in ["instances", "leases"] {
+            let open = self.query(&format!("SELECT count(*) FROM {table} WHERE ended_at IS NULL"));
+            assert_eq!(open.trim(), "0", "open rows in {table}\n{}", self.log());
+        }
+    }
+
+    /// Asks the database through python's sqlite module: a reader that shares no code with us.
+    pub fn query(&self, sql: &str) -> String {
+        self.python(
+            "import sqlite3,sys\nfor row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2]):\n print(*row,sep='|')",
+            sql,
+        )
+    }
+
+    /// Changes the database behind the gateway's back, for what cannot be brought about otherwise: time passing.
+    pub fn query_write(&self, sql: &str) {
+        self.python(
+            "import sqlite3,sys\nwith sqlite3.connect(sys.argv[1], timeout=30) as db:\n db.execute(sys.argv[2])",
+            sql,
+        );
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an independent reader of the database")]
+    fn python(&self, script: &str, sql: &str) -> String {
+        let database = self.path("state").join("wrasse.db");
+        let output =
+            Command::new("python3").args(["-c", script]).arg(database).arg(sql).output().unwrap();
+        assert!(output.status.success(), "{sql}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+}
+
+impl Default for Station {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Bytes as text.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Waits for a condition; panics when the deadline passes.
+pub fn eventually(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + deadline;
+    while !condition() {
+        assert!(Instant::now() < end, "not within {deadline:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether a program is on the PATH.
+pub fn has(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|folder| is_file(&folder.join(program)))
+    })
+}
+
+fn is_file(path: &Path) -> bool {
+    path.is_file()
+}
+
+/// Puts what `extra` has and `config` lacks into `config`.
+fn merge(config: &mut Value, extra: &Value) {
+    match (config, extra) {
+        (Value::Object(config), Value::Object(extra)) => {
+            for (key, value) in extra {
+                merge(config.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (config @ Value::Null, extra) => *config = extra.clone(),
+        _ => {}
+    }
+}

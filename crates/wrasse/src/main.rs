@@ -1,1 +1,98 @@
-fn main() {}
+//! The `wrasse` program: argv, exit codes, composition, signals.
+//!
+//! The first thing it does is to look whether it was re-executed as the guard program; everything else comes after.
+
+mod args;
+mod client;
+mod command;
+mod exit;
+mod gateway;
+mod logging;
+mod output;
+mod place;
+mod render;
+
+use std::ffi::{CStr, CString, OsString};
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command, ConfigCommand, GatewayCommand};
+use crate::exit::{CommandResult, Exit, ExpectedError};
+
+fn main() -> ExitCode {
+    become_guard_if_asked();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            error.print();
+            error.exit.into()
+        }
+    }
+}
+
+/// Where `containment.guard` is `self`, this same executable is the guard program: argv says so. Nothing else may
+/// have happened before, no thread least of all.
+fn become_guard_if_asked() {
+    let c_strings = |strings: &mut dyn Iterator<Item = OsString>| -> Vec<CString> {
+        strings.filter_map(|text| CString::new(text.into_vec()).ok()).collect()
+    };
+    let args = c_strings(&mut std::env::args_os());
+    let env = c_strings(&mut std::env::vars_os().map(|(mut name, value)| {
+        name.push("=");
+        name.push(value);
+        name
+    }));
+    let args: Vec<&CStr> = args.iter().map(CString::as_c_str).collect();
+    let env: Vec<&CStr> = env.iter().map(CString::as_c_str).collect();
+    wrasse_guard::dispatch(&args, &env);
+}
+
+/// Prints help on stdout with code 0, a usage fault on stderr with 64.
+fn usage(error: &clap::Error) -> ExitCode {
+    drop(error.print());
+    if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS }
+}
+
+fn run(cli: Cli) -> CommandResult {
+    let common = cli.common;
+    match cli.command {
+        Command::Gateway(GatewayCommand::Run { port, .. }) => gateway::run(&common, port),
+        Command::Agent(args) if args.local => gateway::local(&common, &args),
+        Command::Config(what) => command::config::run(&common, &what),
+        Command::Completions { shell } => command::completions(shell),
+        Command::Doctor { offline } => command::doctor::run(&common, offline),
+        other => online(async move {
+            match other {
+                Command::Gateway(what) => command::gateway::run(&common, what).await,
+                Command::Status => command::gateway::status(&common).await,
+                Command::Agent(args) => command::agent::run(&common, &args).await,
+                Command::Sessions(what) => command::sessions::run(&common, what).await,
+                Command::Runs(what) => command::runs::run(&common, what).await,
+                Command::Cron(what) => command::cron::run(&common, what).await,
+                Command::Mcp(what) => command::mcp::run(&common, what).await,
+                Command::Ps { tree } => command::ps::run(&common, tree).await,
+                Command::Why { what } => command::why::run(&common, &what).await,
+                Command::Reap { idle } => command::reap::run(&common, idle).await,
+                Command::Models(what) => command::models::run(&common, what).await,
+                Command::Config(_) | Command::Completions { .. } | Command::Doctor { .. } => {
+                    unreachable!("handled above, without a runtime")
+                }
+            }
+        }),
+    }
+}
+
+/// Runs a command that asks the gateway, on this one thread.
+fn online(work: impl Future<Output = CommandResult>) -> CommandResult {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| ExpectedError::new(Exit::Internal, format!("no runtime: {error}")))?
+        .block_on(work)
+}

@@ -54,6 +54,7 @@ pub(super) const UNUSED_SECTIONS: &[&str] = &[
 pub(super) const TABLE: &[Row] = &[
     // Wrasse's own keys.
     yes("base", Text),
+    yes("stateDir", Text),
     yes("compat", OneOf(&["2026.4", "2026.9"])),
     yes("unsafeIgnore", Texts),
     yes("containment.guard", OneOf(&["auto", "file", "memfd", "self"])),

@@ -33,6 +33,7 @@ pub(crate) fn read(cx: &Context<'_>, root: &At<'_>, classified: &Classified) -> 
     policy::warn_hidden_servers(cx, &agents, &mcp);
     let config = Config {
         files: cx.sources.0.iter().map(|source| source.path.clone()).collect::<Vec<PathBuf>>(),
+        state_dir: cx.options.state_dir.clone(),
         compat: cx.compat,
         cron: cron::read(cx, root, &agents),
         session: gateway::session(root),

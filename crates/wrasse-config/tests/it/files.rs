@@ -1,10 +1,10 @@
 //! Search, overlay, includes, variables, secrets.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use wrasse_config::{
-    DiskFiles, LoadOptions, MemoryFiles, ProviderApi, Secret, Transport, load, load_with_tree,
-    search,
+    DiskFiles, LoadOptions, MemoryFiles, ProviderApi, Secret, StateDirBy, Transport, load,
+    load_with_tree, search,
 };
 
 use crate::support::{files, load_with, options, with_env};
@@ -235,4 +235,15 @@ fn secret_references() {
     let said = config.warnings.join("\n");
     assert!(said.contains("secrets from \"exec\" are not supported"), "{said}");
     assert!(said.contains("the variable NONE of this secret is not set"), "{said}");
+}
+
+#[test]
+fn the_file_may_choose_the_state_dir_where_nobody_else_did() {
+    let text = "{ stateDir: './own' }";
+    let config = load(&options(), &files(&[("openclaw.json", text)])).expect("good");
+    assert_eq!(config.state_dir, Path::new("/home/node/.openclaw/own"));
+    assert_eq!(config.agents.list[0].workspace, Path::new("/home/node/.openclaw/own/workspace"));
+    let asked = LoadOptions { state_dir_by: StateDirBy::Person, ..options() };
+    let config = load(&asked, &files(&[("openclaw.json", text)])).expect("good");
+    assert_eq!(config.state_dir, Path::new("/home/node/.wrasse"));
 }

@@ -1,0 +1,94 @@
+//! The commands that ask a running gateway, and those that need none.
+
+pub(crate) mod agent;
+pub(crate) mod config;
+pub(crate) mod cron;
+pub(crate) mod doctor;
+pub(crate) mod gateway;
+pub(crate) mod mcp;
+pub(crate) mod models;
+pub(crate) mod ps;
+pub(crate) mod reap;
+pub(crate) mod runs;
+pub(crate) mod sessions;
+pub(crate) mod why;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::CommandFactory;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde_json::Value;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::args::{Cli, Common};
+use crate::client::Client;
+use crate::exit::{CommandResult, Exit, ExpectedError};
+use crate::output;
+
+/// Prints a completion script.
+pub(crate) fn completions(shell: clap_complete::Shell) -> CommandResult {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "wrasse", &mut script);
+    output::line(String::from_utf8_lossy(&script));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Calls one method and prints its answer: as JSON if asked, else through `render`.
+pub(crate) async fn ask(
+    common: &Common,
+    method: &str,
+    params: Value,
+    render: impl FnOnce(&Value),
+) -> CommandResult {
+    let answer = Client::find(common)?.call(method, params).await?;
+    show(common, &answer, render);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints an answer: as JSON if asked, else through `render`.
+pub(crate) fn show(common: &Common, answer: &Value, render: impl FnOnce(&Value)) {
+    if common.json {
+        output::json(answer);
+    } else {
+        render(answer);
+    }
+}
+
+/// A text field for a table; `-` when there is none.
+pub(crate) fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The items of a list field.
+pub(crate) fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Waits until a process has exited, through its pidfd.
+pub(crate) async fn wait_gone(pid: u32, limit: Duration) -> Result<(), ExpectedError> {
+    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
+    let fd = match pidfd_open(raw, PidfdFlags::empty()) {
+        Ok(fd) => fd,
+        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        Err(error) => {
+            return Err(ExpectedError::new(Exit::Failed, format!("cannot watch {pid}: {error}")));
+        }
+    };
+    let watch = AsyncFd::with_interest(fd, Interest::READABLE).map_err(|error| {
+        ExpectedError::new(Exit::Failed, format!("cannot watch process {pid}: {error}"))
+    })?;
+    if tokio::time::timeout(limit, watch.readable()).await.is_ok() {
+        return Ok(());
+    }
+    Err(ExpectedError::new(
+        Exit::TimedOut,
+        format!("process {pid} still runs after {} s", limit.as_secs()),
+    )
+    .help("wrasse ps   shows what it waits for"))
+}

@@ -1,0 +1,125 @@
+//! Putting the parts together, in the one order that works: lock, containment, sweep, store, servers, gateway.
+
+use std::sync::Arc;
+
+use wrasse_config::{Config, Durability};
+use wrasse_contain::{ContainOptions, Containment, sweep, warden::WardenLink};
+use wrasse_gateway::{Gateway, GatewayIdentity, GatewayParts};
+use wrasse_mcp::{Servers, ServersParts};
+use wrasse_model::Models;
+use wrasse_scope::Scope;
+use wrasse_store::{OpenError, Role, StateDir, StateLock, Store};
+use wrasse_types::UnixMillis;
+
+use crate::args::Common;
+use crate::exit::{Exit, ExpectedError};
+use crate::gateway::line;
+use crate::place;
+
+/// A running gateway without a door.
+#[derive(Debug)]
+pub(crate) struct Composed {
+    pub(crate) config: Arc<Config>,
+    pub(crate) state: StateDir,
+    pub(crate) store: Store,
+    pub(crate) containment: Containment,
+    pub(crate) gateway: Gateway,
+    pub(crate) scope: Scope,
+    pub(crate) started_at: UnixMillis,
+    /// INVARIANT: held for as long as any tree may live.
+    pub(crate) _lock: StateLock,
+}
+
+/// Where the end-of-run lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RunLines {
+    Stdout,
+    Stderr,
+}
+
+/// Composes everything; what dead gateways of this installation left is ended first.
+pub(crate) async fn compose(
+    common: &Common,
+    purpose: &str,
+    warden: &WardenLink,
+    lines: RunLines,
+) -> Result<Composed, ExpectedError> {
+    let config = Arc::new(place::load(common)?.config);
+    say_warnings(&config);
+    let failed = |error: &dyn std::fmt::Display| ExpectedError::new(Exit::Failed, error.to_string());
+    let state = StateDir::open(&config.state_dir).map_err(|error| failed(&error))?;
+    let lock = state.lock(purpose).map_err(|error| failed(&error))?;
+    let installation = state.installation().map_err(|error| failed(&error))?;
+    let containment = Containment::start(ContainOptions {
+        state_dir: state.path().to_owned(),
+        guard: super::guard(config.containment.guard),
+        installation,
+    })
+    .map_err(|error| ExpectedError::new(Exit::Internal, format!("no containment: {error}")))?;
+    for note in containment.report().notes {
+        tracing::warn!("containment: {note}");
+    }
+    let store = open_store(&state, &config).await?;
+    sweep_leftovers(&containment, &store).await?;
+    let scope = Scope::root("gateway");
+    let servers = Servers::new(ServersParts {
+        config: Arc::clone(&config),
+        containment: containment.clone(),
+        store: store.clone(),
+        scope: scope.child("servers"),
+        env: std::env::vars_os().collect(),
+    })
+    .await
+    .map_err(|error| failed(&error))?;
+    let started_at = UnixMillis::now();
+    let memory = containment.clone();
+    let gateway = Gateway::start(GatewayParts {
+        config: Arc::clone(&config),
+        store: store.clone(),
+        servers,
+        models: Models::new(&config.models),
+        scope: scope.child("runs"),
+        identity: GatewayIdentity {
+            pid: std::process::id(),
+            warden_pid: Some(warden.pid()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at,
+            containment: containment.report().layers,
+            own_memory: Arc::new(move || memory.own_memory()),
+        },
+        report: Arc::new(move |report| line::print(report, lines)),
+    })
+    .await
+    .map_err(|error| failed(&error))?;
+    Ok(Composed { config, state, store, containment, gateway, scope, started_at, _lock: lock })
+}
+
+fn say_warnings(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("config: {warning}");
+    }
+    for denied in &config.denied_tools {
+        tracing::warn!(
+            "config: {} restricts in a way Wrasse lacks, so tool {} is off; unsafeIgnore: [{:?}] acknowledges it",
+            denied.key,
+            denied.tool,
+            denied.key
+        );
+    }
+    if !config.unused_keys.is_empty() {
+        tracing::info!(
+            "config: {} keys belong to features Wrasse lacks and change nothing here (wrasse config check -v)",
+            config.unused_keys.len()
+        );
+    }
+}
+
+async fn open_store(state: &StateDir, config: &Config) -> Result<Store, ExpectedError> {
+    let durability = match config.store.durability {
+        Durability::Process => wrasse_store::Durability::Process,
+        Durability::Power => wrasse_store::Durability::Power,
+    };
+    Store::open(state, durability, Role::Gateway).await.map_err(|error: OpenError| {
+        ExpectedError::new(Exit::Failed, error.to_string())
+    })
+}

@@ -1,0 +1,59 @@
+//! The gateway process: becoming a warden, composing the parts, serving, and the ordered end.
+
+mod compose;
+mod line;
+mod local;
+mod serve;
+mod signals;
+
+pub(crate) use local::local;
+pub(crate) use serve::run;
+
+use std::ffi::OsString;
+
+use wrasse_config::GuardSource;
+use wrasse_contain::{Guard, warden};
+
+use crate::args::Common;
+use crate::exit::{Exit, ExpectedError};
+use crate::place;
+
+/// Becomes the warden in place, which starts this same command line again below itself. Returns only a failure.
+///
+/// The configuration is loaded first, so that its faults are said by the process that was launched.
+fn become_warden(common: &Common) -> ExpectedError {
+    let loaded = match place::load(common) {
+        Ok(loaded) => loaded,
+        Err(error) => return error,
+    };
+    let state_dir = loaded.config.state_dir.clone();
+    // Made here already, private to its owner: the warden may need a place for the guard program.
+    if let Err(error) = wrasse_store::StateDir::open(&state_dir) {
+        return ExpectedError::new(Exit::Failed, error.to_string());
+    }
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let guard = guard(loaded.config.containment.guard);
+    let error = warden::exec(&warden::WardenExec { guard, state_dir, args });
+    ExpectedError::new(Exit::Internal, format!("cannot start the warden: {error}"))
+}
+
+/// The containment crate's word for the configuration's.
+fn guard(source: GuardSource) -> Guard {
+    match source {
+        GuardSource::Auto => Guard::Auto,
+        GuardSource::File => Guard::File,
+        GuardSource::Memfd => Guard::Memfd,
+        GuardSource::Itself => Guard::Itself,
+    }
+}
+
+/// The multi-threaded runtime everything of the gateway runs on. Two workers serve hundreds of runs: they wait.
+fn runtime() -> Result<tokio::runtime::Runtime, ExpectedError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(4)
+        .thread_name("wrasse")
+        .enable_all()
+        .build()
+        .map_err(|error| ExpectedError::new(Exit::Internal, format!("no runtime: {error}")))
+}

@@ -1,0 +1,182 @@
+//! `wrasse gateway run`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use wrasse_api::{ServeError, Token};
+use wrasse_contain::warden::{self, EXIT_RESTART, WardenLink};
+use wrasse_gateway::ShutdownWhy;
+use wrasse_scope::TaskKind;
+use wrasse_store::Endpoint;
+
+use crate::args::Common;
+use crate::exit::{CommandResult, Exit, ExpectedError};
+use crate::gateway::compose::{Composed, RunLines, compose};
+use crate::gateway::signals::{Asked, Signals};
+use crate::logging;
+
+/// The launched process becomes the warden; the one the warden starts serves.
+pub(crate) fn run(common: &Common, port: Option<u16>) -> CommandResult {
+    let Some(link) = warden::link() else {
+        if warden::was_started_by_one() && warden_is_parent_no_more() {
+            return Err(ExpectedError::new(Exit::Internal, "the warden died before the gateway ran"));
+        }
+        return Err(super::become_warden(common));
+    };
+    logging::start(common.verbose);
+    super::runtime()?.block_on(serve(common, port, &link))
+}
+
+/// A gateway that was started by a warden has it as its parent; a program started below one does not.
+fn warden_is_parent_no_more() -> bool {
+    rustix::process::getsid(None).is_ok_and(|session| session == rustix::process::getpid())
+}
+
+async fn serve(common: &Common, port: Option<u16>, link: &WardenLink) -> CommandResult {
+    let mut signals = Signals::listen()?;
+    let composed = compose(common, "gateway run", link, RunLines::Stdout).await?;
+    let opened = open_door(common, &composed, port, link).await;
+    let port = match opened {
+        Ok(port) => port,
+        Err(error) => {
+            close(&composed, ShutdownWhy::Stop, &mut signals, link).await;
+            return Err(error);
+        }
+    };
+    say_ready(&composed, port);
+    let why = tokio::select! {
+        asked = signals.next() => match asked {
+            Asked::Stop | Asked::Interrupt => ShutdownWhy::Signal,
+            Asked::Restart => ShutdownWhy::Restart,
+        },
+        why = composed.gateway.shutdown_asked() => why,
+        () = link.lost() => ShutdownWhy::WardenLost,
+    };
+    tracing::info!("stopping: {why}");
+    let left = close(&composed, why, &mut signals, link).await;
+    Ok(match (left, why) {
+        (Left::WardenLost, _) | (_, ShutdownWhy::WardenLost) => Exit::Internal.into(),
+        (Left::Hurried, _) => ExitCode::from(143),
+        (Left::Orderly, ShutdownWhy::Restart) => ExitCode::from(EXIT_RESTART),
+        (Left::Orderly, ShutdownWhy::Stop | ShutdownWhy::Signal | ShutdownWhy::LocalEnded) => {
+            ExitCode::SUCCESS
+        }
+    })
+}
+
+async fn open_door(
+    common: &Common,
+    composed: &Composed,
+    port: Option<u16>,
+    link: &WardenLink,
+) -> Result<u16, ExpectedError> {
+    let wanted = port.unwrap_or(composed.config.gateway.port);
+    let served = wrasse_api::bind(wanted).await.map_err(|error| bind_fault(common, &error))?;
+    let port = served.port();
+    let token = match (&std::env::var("WRASSE_GATEWAY_TOKEN"), &composed.config.gateway.token) {
+        (Ok(token), _) if !token.is_empty() => token.clone(),
+        (_, Some(token)) => token.reveal().to_owned(),
+        (_, None) => composed
+            .state
+            .token()
+            .map_err(|error| ExpectedError::new(Exit::Failed, error.to_string()))?,
+    };
+    let endpoint = Endpoint {
+        port,
+        pid: std::process::id(),
+        warden_pid: Some(link.pid()),
+        started_at: composed.started_at,
+    };
+    composed
+        .state
+        .write_endpoint(&endpoint)
+        .map_err(|error| ExpectedError::new(Exit::Failed, error.to_string()))?;
+    let (gateway, scope) = (composed.gateway.clone(), composed.scope.child("door"));
+    composed.scope.spawn(TaskKind::HttpServer, async move {
+        if let Err(error) = wrasse_api::serve(served, gateway, Token::new(token), scope).await {
+            tracing::error!("{error}");
+        }
+    });
+    Ok(port)
+}
+
+fn bind_fault(common: &Common, error: &ServeError) -> ExpectedError {
+    let _ = common;
+    ExpectedError::new(Exit::Failed, error.to_string())
+        .help("wrasse gateway run --port N   or gateway.port in the configuration")
+        .help("ss -ltnp                      says who listens there")
+}
+
+fn say_ready(composed: &Composed, port: u16) {
+    let config = &composed.config;
+    tracing::info!(
+        "ready on 127.0.0.1:{port} · {} agents, {} servers, {} jobs in the configuration · state {}",
+        config.agents.list.len(),
+        config.mcp.servers.len(),
+        config.cron.jobs.len(),
+        composed.state.path().display()
+    );
+    tracing::info!(
+        "look with: wrasse --state-dir {} status | ps | runs list | cron runs JOB",
+        composed.state.path().display()
+    );
+}
+
+/// How the gateway came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    Orderly,
+    Hurried,
+    WardenLost,
+}
+
+/// The ordered end: refuse new work, end runs, release leases, stop servers, flush the store. A second signal kills
+/// every tree now; a third leaves, and the warden ends what is left.
+pub(super) async fn close(
+    composed: &Composed,
+    why: ShutdownWhy,
+    signals: &mut Signals,
+    link: &WardenLink,
+) -> Left {
+    let deadline = composed.config.gateway.shutdown_deadline;
+    let left = if why == ShutdownWhy::WardenLost {
+        composed.gateway.refuse_new();
+        composed.containment.kill_all().await;
+        Left::WardenLost
+    } else {
+        tokio::select! {
+            () = composed.gateway.shutdown(why, deadline) => Left::Orderly,
+            _ = signals.next() => {
+                tracing::warn!("second signal: ending every tree now");
+                tokio::select! {
+                    () = composed.containment.kill_all() => {}
+                    _ = signals.next() => {}
+                }
+                Left::Hurried
+            }
+            () = link.lost() => {
+                composed.containment.kill_all().await;
+                Left::WardenLost
+            }
+        }
+    };
+    finish(composed, left).await;
+    left
+}
+
+/// Ends the tasks and the store. Nothing here is needed for a tree to end.
+async fn finish(composed: &Composed, left: Left) {
+    let patience = match left {
+        Left::Orderly => Duration::from_secs(2),
+        Left::Hurried | Left::WardenLost => Duration::from_millis(300),
+    };
+    composed.scope.cancel();
+    let report = composed.scope.join(patience).await;
+    tracing::debug!(?report, "tasks ended");
+    if tokio::time::timeout(patience, composed.store.close()).await.is_err() {
+        tracing::warn!("the store did not close in time; the next start checks it");
+    }
+    if let Err(error) = composed.state.remove_endpoint() {
+        tracing::warn!("{error}");
+    }
+}

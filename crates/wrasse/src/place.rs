@@ -1,0 +1,76 @@
+//! Where things are: the state dir, the configuration, the environment.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use wrasse_config::{DiskFiles, LoadOptions, Loaded, StateDirBy};
+
+use crate::args::Common;
+use crate::exit::{Exit, ExpectedError};
+
+/// The state dir a person chose, or the default, and which of the two it is.
+fn asked_state_dir(common: &Common) -> Result<(PathBuf, StateDirBy), ExpectedError> {
+    let variable = || std::env::var_os("WRASSE_STATE_DIR").filter(|v| !v.is_empty());
+    let (chosen, by) = if let Some(dir) = &common.state_dir {
+        (dir.clone(), StateDirBy::Person)
+    } else if let Some(dir) = variable() {
+        (PathBuf::from(dir), StateDirBy::Person)
+    } else {
+        let home = home().ok_or_else(|| {
+            ExpectedError::new(Exit::ConfigFault, "no state dir: HOME is not set")
+                .help("give --state-dir DIR, or set WRASSE_STATE_DIR")
+        })?;
+        (home.join(".wrasse"), StateDirBy::Default)
+    };
+    let absolute = std::path::absolute(&chosen).map_err(|error| {
+        ExpectedError::new(Exit::ConfigFault, format!("state dir {}: {error}", chosen.display()))
+    })?;
+    Ok((absolute, by))
+}
+
+/// The state dir: `--state-dir`, `$WRASSE_STATE_DIR`, `stateDir` of the configuration, `~/.wrasse`.
+///
+/// The configuration has no say when it is faulty; who needs it valid loads it and says so.
+pub(crate) fn state_dir(common: &Common) -> Result<PathBuf, ExpectedError> {
+    let (asked, by) = asked_state_dir(common)?;
+    Ok(match by {
+        StateDirBy::Person => asked,
+        StateDirBy::Default => load(common).map_or(asked, |loaded| loaded.config.state_dir),
+    })
+}
+
+fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").filter(|home| !home.is_empty()).map(Into::into)
+}
+
+/// What loading the configuration may look at.
+fn load_options(common: &Common) -> Result<LoadOptions, ExpectedError> {
+    // Variables whose name or value is not UTF-8 cannot be named in a configuration.
+    let env: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let (state_dir, state_dir_by) = asked_state_dir(common)?;
+    Ok(LoadOptions {
+        path: common.config.clone(),
+        state_dir,
+        state_dir_by,
+        env,
+        cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+        home: home(),
+        cpu_count: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+    })
+}
+
+/// Loads the configuration, or says every fault of it.
+pub(crate) fn load(common: &Common) -> Result<Loaded, ExpectedError> {
+    let options = load_options(common)?;
+    wrasse_config::load_with_tree(&options, &DiskFiles).map_err(|faults| {
+        let count = faults.0.len();
+        let noun = if count == 1 { "fault" } else { "faults" };
+        ExpectedError::new(
+            Exit::ConfigFault,
+            format!("{count} configuration {noun}; nothing was started\n{faults}"),
+        )
+        .help("wrasse config schema   lists every key")
+    })
+}

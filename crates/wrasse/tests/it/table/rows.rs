@@ -1,0 +1,473 @@
+//! The rows: each brings a situation about, and looks.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use wrasse_testkit::fixture::Mode;
+use wrasse_testkit::station::{PATIENCE, Station, eventually};
+
+use super::cell::{
+    FIXTURES, GONE, answers, begin, configure, expect_end, flat, key, let_go, station, wait_busy,
+};
+
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+const SIGINT: i32 = 2;
+
+/// Ends slow starts early: for rows in which the run is to come to its own end.
+fn impatient() -> Value {
+    let mut servers = json!({});
+    servers[Mode::SlowInit.name()] = json!({ "connectionTimeoutMs": 700 });
+    json!({ "mcp": { "servers": servers } })
+}
+
+fn merged(mut one: Value, other: &Value) -> Value {
+    for (key, value) in other.as_object().unwrap() {
+        one[key] = value.clone();
+    }
+    one
+}
+
+/// Runs that come to their own end with the given message.
+fn own_end(extra: Value, message: &str, reason: &str) -> Station {
+    let mut station = station(merged(extra, &impatient()));
+    station.start();
+    for (mode, run) in begin(&station, message) {
+        let expected = if answers(mode) { reason } else { "success" };
+        expect_end(&station, &run, expected);
+    }
+    station
+}
+
+/// Runs in mid-call or mid-start.
+fn busy(extra: Value) -> (Station, Vec<(Mode, String)>) {
+    let mut station = station(extra);
+    station.start();
+    let runs = begin(&station, "hold");
+    wait_busy(&mut station);
+    (station, runs)
+}
+
+/// Every run but the one whose server never came up must have ended for the reason.
+fn expect_all(station: &Station, runs: &[(Mode, String)], reason: &str) {
+    for (mode, run) in runs {
+        if *mode != Mode::ExitNow {
+            expect_end(station, run, reason);
+        }
+    }
+}
+
+#[test]
+fn success() {
+    flat(own_end(json!({}), "echo", "success"));
+}
+
+/// The session is kept with its record only; its next run works. // failure mode B1
+#[test]
+fn session_kept() {
+    let mut station = own_end(json!({}), "echo", "success");
+    station.assert_no_servers(GONE);
+    for mode in FIXTURES {
+        let shown = station.json(&["sessions", "show", &key(mode)]);
+        assert_eq!(shown["key"], key(mode));
+        let out = station.ok(&["agent", "-m", "echo", "--session-key", &key(mode)]);
+        assert_eq!(out.trim(), "done");
+    }
+    flat(station);
+}
+
+#[test]
+fn model_error() {
+    flat(own_end(json!({}), "model-error", "model_error"));
+}
+
+#[test]
+fn fallbacks_exhausted() {
+    let chain = json!({ "agents": { "defaults": {
+        "model": { "primary": "scripted/one", "fallbacks": ["scripted/two"] } } } });
+    flat(own_end(chain, "model-error", "fallbacks_exhausted"));
+}
+
+/// A tool that fails is told to the model, which decides; here it answers and the run is a success all the same.
+#[test]
+fn tool_error_is_the_models_to_judge() {
+    flat(own_end(json!({}), "tool-error", "success"));
+}
+
+/// failure mode A5, H6: the leader dies in mid-call; the call fails, the run goes on.
+#[test]
+fn server_crashed() {
+    flat(own_end(json!({}), "crash", "success"));
+}
+
+#[test]
+fn budget_exhausted() {
+    let budget = json!({ "agents": { "defaults": { "budget": { "calls": 3 } } } });
+    flat(own_end(budget, "again", "budget_exhausted"));
+}
+
+#[test]
+fn run_timeout() {
+    let (station, runs) = busy(json!({ "agents": { "defaults": { "timeoutSeconds": 4 } } }));
+    expect_all(&station, &runs, "run_timeout");
+    flat(station);
+}
+
+/// failure mode G4 of the floor: a guardian is killed, the gateway ends its tree, the run goes on.
+#[test]
+fn guardian_killed() {
+    let (mut station, runs) = busy(impatient());
+    let ps = station.json(&["ps"]);
+    let guardians: Vec<u32> = ps["instances"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|instance| u32::try_from(instance["guardian_pid"].as_u64().unwrap()).unwrap())
+        .collect();
+    assert!(station.oracle.signal(&guardians, SIGKILL) >= 7, "{ps:#}");
+    for (_, run) in &runs {
+        expect_end(&station, run, "success");
+    }
+    flat(station);
+}
+
+#[test]
+fn stopped() {
+    let (station, runs) = busy(json!({}));
+    for mode in FIXTURES {
+        station.ok(&["sessions", "stop", &key(mode)]);
+    }
+    expect_all(&station, &runs, "stopped");
+    flat(station);
+}
+
+#[test]
+fn cancelled() {
+    let (station, runs) = busy(json!({}));
+    for (mode, run) in &runs {
+        if *mode != Mode::ExitNow {
+            station.ok(&["runs", "cancel", run]);
+        }
+    }
+    expect_all(&station, &runs, "cancelled");
+    flat(station);
+}
+
+#[test]
+fn session_reset() {
+    let (station, runs) = busy(json!({}));
+    for mode in FIXTURES {
+        station.ok(&["sessions", "reset", &key(mode), "--yes"]);
+    }
+    expect_all(&station, &runs, "session_reset");
+    flat(station);
+}
+
+#[test]
+fn session_deleted() {
+    let (station, runs) = busy(json!({}));
+    for mode in FIXTURES {
+        station.ok(&["sessions", "delete", &key(mode), "--yes"]);
+        let shown = station.cli(&["sessions", "show", &key(mode)]);
+        assert!(!shown.status.success());
+    }
+    expect_all(&station, &runs, "session_deleted");
+    flat(station);
+}
+
+/// The session expired while a run of it was going on; the next message begins it anew.
+#[test]
+fn session_lazy_reset() {
+    let (station, runs) = busy(json!({ "session": { "reset": { "mode": "idle", "idleMinutes": 1 } } }));
+    // An hour passes: the record is what time is read from.
+    station.query_write("UPDATE sessions SET last_interaction_at = last_interaction_at - 3600000");
+    for mode in FIXTURES {
+        station.ok(&["agent", "-m", "hello", "--session-key", &key(mode)]);
+    }
+    expect_all(&station, &runs, "session_lazy_reset");
+    flat(station);
+}
+
+/// Ctrl-C of the command that waits for a run cancels the run.
+#[test]
+fn client_interrupted() {
+    let mut station = station(json!({}));
+    station.start();
+    let start = |mode: Mode| {
+        let child = station.command(&["agent", "-m", "hold", "--session-key", &key(mode)]).spawn();
+        (mode, child.unwrap())
+    };
+    let clients: Vec<_> = FIXTURES.into_iter().map(start).collect();
+    wait_busy(&mut station);
+    for (mode, mut client) in clients {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(client.id()).unwrap()).unwrap();
+        let sent = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        let status = client.wait().unwrap();
+        if mode != Mode::ExitNow {
+            sent.unwrap();
+            assert_eq!(status.code(), Some(130), "{mode:?}");
+        }
+    }
+    let ended = station.query("SELECT count(*) FROM runs WHERE end_reason = 'client_interrupted'");
+    assert!(ended.trim().parse::<usize>().unwrap() >= 8, "{ended}");
+    flat(station);
+}
+
+/// The client is gone, the run is not: it goes on to its own end.
+#[test]
+fn client_gone() {
+    let mut station = station(impatient());
+    station.start();
+    let start = |mode: Mode| {
+        station.command(&["agent", "-m", "hold", "--session-key", &key(mode)]).spawn().unwrap()
+    };
+    let clients: Vec<_> = FIXTURES.into_iter().map(start).collect();
+    for mode in FIXTURES.into_iter().filter(|mode| answers(*mode)) {
+        let file = super::cell::started(&station, mode);
+        eventually(mode.name(), PATIENCE, || file.exists());
+    }
+    for mut client in clients {
+        // One whose server never came up may have left by itself.
+        drop(client.kill());
+        client.wait().unwrap();
+    }
+    std::fs::write(let_go(&station), "").unwrap();
+    eventually("all runs are over", PATIENCE, || {
+        station.query("SELECT count(*) FROM runs WHERE end_reason = 'success'").trim() == "9"
+    });
+    flat(station);
+}
+
+/// Starts one isolated job a fixture, fires them, returns their ids.
+fn jobs(station: &Station, message: &str, extra: &[&str]) -> Vec<String> {
+    let add = |mode: Mode| {
+        let name = mode.name();
+        let common = [
+            "cron", "add", "--name", name, "--every", "1h", "--session", "isolated", "--agent", name,
+            "--message", message,
+        ];
+        let added = station.json(&[&common[..], extra].concat());
+        let id = added["id"].as_str().unwrap().to_owned();
+        station.ok(&["cron", "run", &id]);
+        id
+    };
+    FIXTURES.into_iter().map(add).collect()
+}
+
+/// failure mode B2: an isolated firing mints a session; nothing of it is left.
+#[test]
+fn cron_done() {
+    let mut station = station(impatient());
+    station.start();
+    for id in jobs(&station, "echo", &[]) {
+        eventually("the firing is over", PATIENCE, || {
+            let runs = station.json(&["cron", "runs", &id]);
+            runs["runs"].as_array().is_some_and(|runs| runs.iter().any(|run| run["status"] == "ok"))
+        });
+    }
+    flat(station);
+}
+
+#[test]
+fn cron_timeout() {
+    let mut station = station(json!({}));
+    station.start();
+    jobs(&station, "hold", &["--timeout-seconds", "4"]);
+    wait_busy(&mut station);
+    eventually("the jobs have timed out", PATIENCE, || {
+        let ended = station.query("SELECT count(*) FROM runs WHERE end_reason = 'cron_timeout'");
+        ended.trim() == "8"
+    });
+    flat(station);
+}
+
+#[test]
+fn job_removed() {
+    let mut station = station(json!({}));
+    station.start();
+    let ids = jobs(&station, "hold", &[]);
+    wait_busy(&mut station);
+    for id in ids {
+        station.ok(&["cron", "rm", &id, "--yes"]);
+    }
+    let ended = station.query("SELECT count(*) FROM runs WHERE end_reason = 'job_removed'");
+    assert_eq!(ended.trim(), "8");
+    flat(station);
+}
+
+/// failure mode B4: stopping a parent stops its children.
+#[test]
+fn parent_stopped() {
+    let mut station = station(json!({}));
+    station.start();
+    let params = json!({ "message": "spawn hold", "sessionKey": "agent:hub:main" }).to_string();
+    station.ok(&["gateway", "call", "agent", "--params", &params]);
+    wait_busy(&mut station);
+    station.ok(&["sessions", "stop", "agent:hub:main"]);
+    let ended = station.query("SELECT count(*) FROM runs WHERE end_reason = 'parent_stopped'");
+    assert_eq!(ended.trim(), "8");
+    flat(station);
+}
+
+fn children(cleanup: &str) -> Station {
+    let mut station = station(impatient());
+    // The spawn rule says "keep"; the other spelling is a matter of one word.
+    let script = station.path("script.json5");
+    let text = std::fs::read_to_string(&script).unwrap();
+    std::fs::write(script, text.replace("\"keep\"", &format!("\"{cleanup}\""))).unwrap();
+    station.start();
+    station.ok(&["agent", "-m", "spawn echo", "--session-key", "agent:hub:main"]);
+    eventually("the children are over", PATIENCE, || {
+        let ended = station.query(
+            "SELECT count(*) FROM runs WHERE parent IS NOT NULL AND end_reason = 'success'",
+        );
+        ended.trim() == "9"
+    });
+    station
+}
+
+/// `cleanup: "keep"` keeps transcripts, never processes.
+#[test]
+fn child_kept() {
+    let mut station = children("keep");
+    station.assert_no_servers(GONE);
+    let kept = station.query("SELECT count(*) FROM sessions WHERE key LIKE '%:subagent:%'");
+    assert_eq!(kept.trim(), "9");
+    flat(station);
+}
+
+#[test]
+fn child_deleted() {
+    let station = children("delete");
+    eventually("the children's records are gone", PATIENCE, || {
+        station.query("SELECT count(*) FROM sessions WHERE key LIKE '%:subagent:%'").trim() == "0"
+    });
+    flat(station);
+}
+
+/// One-shot runs without a gateway, each in a state dir of its own, side by side.
+fn local(message: &str, then: impl Fn(&mut Station, Mode, u32) + Sync) {
+    std::thread::scope(|scope| {
+        for mode in FIXTURES {
+            let then = &then;
+            scope.spawn(move || {
+                let mut station = station(impatient());
+                let args = ["agent", "--local", "-m", message, "--session-key", &key(mode)];
+                let pid = station.start_other(&args);
+                then(&mut station, mode, pid);
+                station.assert_empty();
+                station.assert_ledger_closed();
+            });
+        }
+    });
+}
+
+/// failure mode H9: the command ends with its run.
+#[test]
+fn local_ended() {
+    local("echo", |station, mode, pid| {
+        let code = station.oracle.exit_code(pid, PATIENCE);
+        assert_eq!(code, Some(0), "{mode:?}\n{}", station.log());
+        assert!(station.log().contains("done"), "{}", station.log());
+    });
+}
+
+#[test]
+fn local_interrupted() {
+    local("hold", |station, mode, pid| {
+        if answers(mode) {
+            let file = super::cell::started(station, mode);
+            super::cell::eventually_or_log(station, mode.name(), || file.exists());
+            station.oracle.signal(&[pid], SIGINT);
+            assert_eq!(station.oracle.exit_code(pid, PATIENCE), Some(130), "{}", station.log());
+        } else {
+            assert!(station.oracle.exit_code(pid, PATIENCE).is_some());
+        }
+    });
+}
+
+#[test]
+fn gateway_stopped() {
+    let (mut station, _) = busy(json!({}));
+    station.assert_flat();
+    let ended = station.query("SELECT count(*) FROM runs WHERE end_reason = 'gateway_stopped'");
+    assert_eq!(ended.trim(), "8");
+}
+
+/// failure mode A10: at its own exit nothing is left.
+#[test]
+fn gateway_terminated() {
+    let (mut station, _) = busy(json!({}));
+    let warden = station.warden.take().unwrap();
+    station.oracle.signal(&[warden], SIGTERM);
+    let code = station.oracle.exit_code(warden, Duration::from_secs(20));
+    assert_eq!(code, Some(0), "{}", station.log());
+    station.assert_flat();
+}
+
+/// failure mode D11: one set before, none of it after.
+#[test]
+fn gateway_restarted() {
+    let (mut station, runs) = busy(json!({}));
+    let before = (station.warden, station.gateway());
+    station.ok(&["gateway", "restart"]);
+    station.wait_ready();
+    assert_ne!(before.1, station.gateway());
+    assert!(station.oracle.list().iter().any(|process| Some(process.pid) == before.0));
+    expect_all(&station, &runs, "gateway_restarted");
+    flat(station);
+}
+
+/// failure mode F1: SIGKILL of the gateway; every tree is empty within 2 s and no restart is needed.
+#[test]
+fn gateway_killed() {
+    let (mut station, runs) = busy(json!({}));
+    let gateway = station.gateway();
+    let warden = station.warden.take().unwrap();
+    station.oracle.signal(&[gateway], SIGKILL);
+    let left = station.oracle.wait_until(Duration::from_secs(2), <[_]>::is_empty);
+    assert!(left.is_ok(), "{left:#?}\n{}", station.log());
+    assert_eq!(station.oracle.exit_code(warden, GONE), Some(137));
+    station.start();
+    expect_all(&station, &runs, "gateway_lost");
+    flat(station);
+}
+
+/// SIGKILL of the warden alone: the gateway ends every tree at once and exits 70.
+#[test]
+fn warden_killed() {
+    let (mut station, runs) = busy(json!({}));
+    let gateway = station.gateway();
+    let warden = station.warden.take().unwrap();
+    station.oracle.signal(&[warden], SIGKILL);
+    assert_eq!(station.oracle.exit_code(gateway, GONE), Some(70), "{}", station.log());
+    station.assert_empty();
+    station.start();
+    for (mode, run) in &runs {
+        if *mode != Mode::ExitNow {
+            let shown = station.json(&["runs", "show", run]);
+            let reason = shown["endReason"].as_str().unwrap();
+            assert!(matches!(reason, "warden_lost" | "gateway_lost"), "{shown:#}");
+        }
+    }
+    flat(station);
+}
+
+/// The default ladder, once a fixture: 2 s, 3 s, kill. Everything is gone within 6 s of its run's end.
+#[test]
+fn default_ladder() {
+    let station = Station::new();
+    configure(&station, impatient());
+    let path = station.path("state").join("wrasse.json5");
+    let mut config: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    for (_, server) in config["mcp"]["servers"].as_object_mut().unwrap() {
+        server.as_object_mut().unwrap().remove("lifecycle");
+    }
+    std::fs::write(path, config.to_string()).unwrap();
+    let mut station = station;
+    station.start();
+    for (_, run) in begin(&station, "echo") {
+        expect_end(&station, &run, "success");
+    }
+    flat(station);
+}
