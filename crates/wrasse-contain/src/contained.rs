@@ -10,6 +10,7 @@ use wrasse_guard::protocol::{Order, Stage};
 use wrasse_types::StopRung;
 
 use crate::guardian::{ANSWER_WITHIN, Guardian, KILL_WITHIN};
+use crate::pipes::InputEnded;
 use crate::registry::Registry;
 use crate::view::View;
 use crate::{LeaderExit, PipeReceiver, PipeSender, ProcessIdentity, SpawnError, process};
@@ -43,7 +44,7 @@ pub struct StopOutcome {
     pub rung: StopRung,
     /// How long it took.
     pub took: Duration,
-    /// Processes reaped in all.
+    /// Processes reaped in all; of a tree whose guardian was lost, those that were seen.
     pub processes: u32,
     /// Processes of the tree that are still there. Somebody goes on ending them.
     pub survivors: u32,
@@ -123,6 +124,7 @@ pub struct Prepared {
     pub(crate) stdin: PipeSender,
     pub(crate) stdout: PipeReceiver,
     pub(crate) stderr: PipeReceiver,
+    pub(crate) input_ended: InputEnded,
 }
 
 impl Prepared {
@@ -149,6 +151,7 @@ impl Prepared {
                 stdin: Some(self.stdin),
                 stdout: Some(self.stdout),
                 stderr: Some(self.stderr),
+                input_ended: self.input_ended,
             });
         }
         self.leash.end_now().await;
@@ -192,6 +195,7 @@ pub struct Contained {
     stdin: Option<PipeSender>,
     stdout: Option<PipeReceiver>,
     stderr: Option<PipeReceiver>,
+    input_ended: InputEnded,
 }
 
 impl Contained {
@@ -232,7 +236,7 @@ impl Contained {
     pub async fn stop(mut self, ladder: Ladder) -> StopOutcome {
         let began = Instant::now();
         let mut watch = self.leash.guardian().watch();
-        let mut rung = StopRung::AlreadyGone;
+        let mut rung = self.rung_so_far();
         if !watch.borrow().leader_over() {
             drop(self.stdin.take());
             rung = StopRung::Stdin;
@@ -254,8 +258,19 @@ impl Contained {
     pub async fn kill(self) -> StopOutcome {
         let began = Instant::now();
         let over = self.leash.guardian().view().leader_over();
-        let rung = if over { StopRung::AlreadyGone } else { StopRung::Kill };
+        let rung = if over { self.rung_so_far() } else { StopRung::Kill };
         self.finish(began, rung).await
+    }
+
+    /// What ended a leader that has ended before anything was done here.
+    fn rung_so_far(&self) -> StopRung {
+        // Who took stdin drops it before stopping, and a quick server heeds that before we get here.
+        let heeded = matches!(self.leash.guardian().view().exited, Some(LeaderExit::Code(_)));
+        if heeded && self.input_ended.before_the_server() {
+            StopRung::Stdin
+        } else {
+            StopRung::AlreadyGone
+        }
     }
 
     async fn finish(mut self, began: Instant, rung: StopRung) -> StopOutcome {

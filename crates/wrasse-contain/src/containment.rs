@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{getpid, set_child_subreaper};
+use tokio::net::unix::pipe;
 use wrasse_guard::Mark;
 use wrasse_guard::protocol::{Degraded, Order};
 
 use crate::contained::{Leash, wait};
 use crate::image::{self, Program};
+use crate::pipes::InputEnded;
 use crate::registry::Registry;
 use crate::spawn::{self, ServerSpec};
 use crate::view::View;
@@ -203,13 +205,15 @@ impl Containment {
         let failed = |step| move |source| SpawnError::Guardian { step, source };
         let stdio = spawn::stdio().map_err(failed("make the server's pipes"))?;
         let stream = failed("watch the server's pipes");
-        let stdin = PipeSender::from_owned_fd(stdio.stdin).map_err(&stream)?;
+        let stdin = pipe::Sender::from_owned_fd(stdio.stdin).map_err(&stream)?;
         let stdout = PipeReceiver::from_owned_fd(stdio.stdout).map_err(&stream)?;
         let stderr = PipeReceiver::from_owned_fd(stdio.stderr).map_err(&stream)?;
 
         let guardian = self.spawn_guardian(&name).map_err(failed("start a guardian"))?;
+        let input_ended = InputEnded::default();
+        let stdin = PipeSender::new(stdin, guardian.watch(), input_ended.clone());
         let leash = Leash::new(guardian, Arc::clone(&self.inner.registry));
-        let prepared = Prepared { leash, program: path, cwd, stdin, stdout, stderr };
+        let prepared = Prepared { leash, program: path, cwd, stdin, stdout, stderr, input_ended };
         let ready = async {
             spawn::send_spec(prepared.leash.guardian(), &body, &stdio.theirs).await?;
             // From here on the only copies of the server's ends are the guardian's.

@@ -31,7 +31,6 @@ async fn a_killed_guardians_tree_is_ended() {
     assert_eq!(outcome.rung, StopRung::AlreadyGone);
     assert_eq!(outcome.leader, Some(LeaderExit::GuardianLost));
     assert!(outcome.proven_empty && outcome.survivors == 0, "{outcome:?}");
-    assert!(outcome.processes >= 4, "{outcome:?}");
     assert_eq!(bystander.count(), 1, "nobody else was touched");
     assert_eq!(other.stop(PATIENT).await.rung, StopRung::Stdin);
 }

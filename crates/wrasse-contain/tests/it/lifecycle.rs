@@ -122,8 +122,10 @@ async fn the_leaders_exit_is_known_and_ends_the_tree() {
     let mut tree = launch(&containment(), shell(&tag, "setsid sleep 300 & read x; exit 7")).await;
     let watch = tree.exited();
     until("the grandchild runs", || tag.count() == 2).await;
-    tree.take_stdin().unwrap().write_all(b"\n").await.unwrap();
+    let mut stdin = tree.take_stdin().unwrap();
+    stdin.write_all(b"\n").await.unwrap();
     assert_eq!(watch.wait().await, LeaderExit::Code(7));
+    drop(stdin);
     until("the tree is gone without being told to", || tag.count() == 0).await;
     let outcome = tree.stop(PATIENT).await;
     assert_eq!(outcome.rung, StopRung::AlreadyGone);

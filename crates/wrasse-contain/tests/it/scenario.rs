@@ -11,6 +11,8 @@ use crate::support::{PATIENCE, Tag, launch, scenario_command, shell, signal, sta
 
 pub(crate) const VARIABLE: &str = "WRASSE_CONTAIN_SCENARIO";
 const INSTALLATION: u16 = 0x5ce7;
+/// Its own, since a living gateway of the same installation rightly stops a sweep.
+const SWEPT_INSTALLATION: u16 = 0x5ce9;
 const PATIENT: Ladder = Ladder { eof: PATIENCE, term: PATIENCE };
 /// Makes this program able to be its own guard: run by the loader, before `main` and in the only thread.
 #[used]
@@ -79,7 +81,8 @@ async fn thirty_cycles() {
         }
     }
     until("every guardian is reaped", || own_children().is_empty()).await;
-    until("descriptors are where they were", || own_fds() == baseline).await;
+    // The watcher may still have held the first guardian when the baseline was taken.
+    until("descriptors are where they were", || own_fds() <= baseline).await;
 }
 
 async fn nothing_inheritable() {
@@ -128,7 +131,8 @@ async fn kill_all() {
 /// Starts trees, says which guardians they have, and waits to be killed.
 async fn doomed_gateway() {
     let tag = Tag(std::env::var("TAG").unwrap());
-    let containment = contain();
+    let installation = std::env::var("INSTALLATION").unwrap().parse().unwrap();
+    let containment = start(Guard::Auto, installation);
     let mut trees = Vec::new();
     for n in 0..3 {
         let script = "(setsid sleep 300.$TAG &); trap '' TERM; while :; do sleep 301.$TAG; done";
@@ -153,9 +157,10 @@ struct Doomed {
     guardians: Vec<(u64, u32, u64)>,
 }
 
-fn spawn_doomed(tag: &Tag) -> Doomed {
+fn spawn_doomed(tag: &Tag, installation: u16) -> Doomed {
     let mut command = scenario_command("doomed-gateway");
-    command.env("TAG", &tag.0).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.env("TAG", &tag.0).env("INSTALLATION", installation.to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut guardians = Vec::new();
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
@@ -175,7 +180,7 @@ fn spawn_doomed(tag: &Tag) -> Doomed {
 
 async fn gateway_killed() {
     let tag = Tag::new();
-    let mut doomed = spawn_doomed(&tag);
+    let mut doomed = spawn_doomed(&tag, INSTALLATION);
     // Three trees of three, and the gateway itself, whose environment has the tag.
     until("the trees are complete", || tag.count() == 10).await;
     doomed.child.kill().unwrap();
@@ -217,7 +222,7 @@ fn sweep_driver() {
 
 #[expect(clippy::disallowed_methods, reason = "a bystander that is deliberately not contained")]
 async fn drive_sweep(tag: &Tag, bystander: &Tag) {
-    let mut doomed = spawn_doomed(tag);
+    let mut doomed = spawn_doomed(tag, SWEPT_INSTALLATION);
     until("the trees are complete", || tag.count() == 10).await;
     let mut proofs = String::new();
     for (instance, pid, start_ticks) in &doomed.guardians {
@@ -244,7 +249,7 @@ async fn drive_sweep(tag: &Tag, bystander: &Tag) {
         .unwrap();
     let mut older = std::process::Command::new("sleep")
         .arg(&sleep)
-        .env("WRASSE_MARK", "5ce7:4711")
+        .env("WRASSE_MARK", "5ce9:4711")
         .spawn()
         .unwrap();
     assert!(tag.count() >= 7, "what is left: {:?}", tag.pids());
@@ -262,7 +267,7 @@ async fn drive_sweep(tag: &Tag, bystander: &Tag) {
 }
 
 async fn sweeper() {
-    let _containment = contain();
+    let _containment = start(Guard::Auto, SWEPT_INSTALLATION);
     let proofs = std::env::var("PROOFS").unwrap();
     let proofs: Vec<(u64, u64)> = proofs
         .split_terminator(',')
@@ -276,14 +281,17 @@ async fn sweeper() {
     };
     match std::env::var("KIND").unwrap().as_str() {
         "owner-alive" => {
-            assert!(matches!(sweep::find(INSTALLATION, known), Err(SweepError::OwnerAlive { .. })));
+            assert!(matches!(
+                sweep::find(SWEPT_INSTALLATION, known),
+                Err(SweepError::OwnerAlive { .. })
+            ));
         }
         "unknown" => {
-            assert_eq!(sweep::find(INSTALLATION, |_| None).unwrap(), []);
+            assert_eq!(sweep::find(SWEPT_INSTALLATION, |_| None).unwrap(), []);
             let other_boot = |instance| {
                 known(instance).map(|proof| LeaseProof { boot_id: "other".to_owned(), ..proof })
             };
-            assert_eq!(sweep::find(INSTALLATION, other_boot).unwrap(), []);
+            assert_eq!(sweep::find(SWEPT_INSTALLATION, other_boot).unwrap(), []);
             let later = |instance| {
                 let later = |ticks| ticks + 1_000_000_000;
                 known(instance).map(|proof| LeaseProof {
@@ -291,17 +299,17 @@ async fn sweeper() {
                     ..proof
                 })
             };
-            assert_eq!(sweep::find(INSTALLATION, later).unwrap(), []);
+            assert_eq!(sweep::find(SWEPT_INSTALLATION, later).unwrap(), []);
         }
         "sweep" => {
-            let leftovers = sweep::find(INSTALLATION, known).unwrap();
+            let leftovers = sweep::find(SWEPT_INSTALLATION, known).unwrap();
             assert!(leftovers.len() >= 7, "{leftovers:?}");
             let names: Vec<_> = leftovers.iter().map(|left| left.process.name.as_str()).collect();
             assert!(names.iter().any(|name| name.starts_with("wrasse-guard")), "{names:?}");
             let report = sweep::end(leftovers).await;
             assert!(report.found >= 7 && report.survivors == 0, "{report:?}");
             assert_eq!(report.ended, report.found);
-            assert_eq!(sweep::find(INSTALLATION, known).unwrap(), []);
+            assert_eq!(sweep::find(SWEPT_INSTALLATION, known).unwrap(), []);
         }
         other => panic!("unknown kind {other}"),
     }

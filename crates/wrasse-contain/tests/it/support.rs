@@ -13,7 +13,11 @@ use wrasse_contain::{ContainOptions, Contained, Containment, Guard, SpawnSpec};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const INSTALLATION: u16 = 0x7e57;
 
+/// A place where programs may be executed; `WRASSE_TEST_STATE_DIR` names another one, for other users.
 pub(crate) fn state_dir() -> PathBuf {
+    if let Some(dir) = std::env::var_os("WRASSE_TEST_STATE_DIR") {
+        return dir.into();
+    }
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("wrasse-contain-state")
 }
 
