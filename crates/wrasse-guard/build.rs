@@ -53,6 +53,12 @@ fn command(program: &OsString) -> std::process::Command {
     std::process::Command::new(program)
 }
 
+fn joined(name: &str, value: OsString) -> OsString {
+    let mut joined = OsString::from(name);
+    joined.push(value);
+    joined
+}
+
 fn has_rust_lld(rustc: &OsString) -> Result<bool, Box<dyn Error>> {
     let output = command(rustc).args(["--print", "sysroot"]).output()?;
     let sysroot = String::from_utf8(output.stdout)?;
@@ -89,10 +95,18 @@ fn compile(
             .args(["-Clink-arg=-static", "-Clink-arg=--no-eh-frame-hdr"])
             // Separate segments would pad the file to 64 KiB pages on aarch64.
             .args(["-Clink-arg=--build-id=none", "-Clink-arg=-znoseparate-code"]),
-        Linker::Cc => command
-            .args(["-Clink-self-contained=no", "-Clink-arg=-nostartfiles"])
-            .args(["-Clink-arg=-nostdlib", "-Clink-arg=-static"])
-            .args(["-Clink-arg=-Wl,--build-id=none", "-Clink-arg=-Wl,-znoseparate-code"]),
+        Linker::Cc => {
+            if target.contains("musl") {
+                // Or rustc adds the C library's start files by name.
+                command.arg("-Clink-self-contained=no");
+            }
+            if let Some(linker) = env::var_os("RUSTC_LINKER") {
+                command.arg("-C").arg(joined("linker=", linker));
+            }
+            command
+                .args(["-Clink-arg=-nostartfiles", "-Clink-arg=-nostdlib", "-Clink-arg=-static"])
+                .args(["-Clink-arg=-Wl,--build-id=none", "-Clink-arg=-Wl,-znoseparate-code"])
+        }
     };
     let status = command.status()?;
     if status.success() { Ok(()) } else { Err("failed to compile the guard program".into()) }

@@ -316,3 +316,72 @@ fn u32_at(bytes: &[u8], at: usize) -> Result<u32, Malformed> {
     let field = bytes.get(at..).and_then(|rest| rest.first_chunk()).ok_or(Malformed::Short)?;
     Ok(u32::from_le_bytes(*field))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_order_survives_its_encoding() {
+        let orders = [
+            Order::Spec {
+                flags: SPEC_FLAG_OOM_FIRST,
+                total: 70_000,
+                offset: 32_756,
+                bytes: b"a\0b",
+            },
+            Order::Go,
+            Order::Term,
+            Order::Kill,
+            Order::Ping,
+        ];
+        for order in orders {
+            let mut head = [0; SPEC_HEADER];
+            let len = order.encode_head(&mut head);
+            let mut packet = std::vec::Vec::from(&head[..len]);
+            if let Order::Spec { bytes, .. } = order {
+                packet.extend_from_slice(bytes);
+            }
+            assert_eq!(Order::decode(&packet), Ok(order));
+        }
+    }
+
+    #[test]
+    fn every_event_survives_its_encoding() {
+        let failed = |stage| Event::Failed { stage, errno: 13 };
+        let events = [
+            Event::Ready { degraded: Degraded(Degraded::MARK | Degraded::PIDFD), pid: 4_194_303 },
+            Event::Started { pid: 7 },
+            failed(Stage::Spec),
+            failed(Stage::Fork),
+            failed(Stage::Chdir),
+            failed(Stage::Fds),
+            failed(Stage::Limits),
+            failed(Stage::Exec),
+            Event::Exited { status: -1 },
+            Event::Stuck { left: 3 },
+            Event::Empty { reaped: u32::MAX },
+            Event::Pong,
+        ];
+        for event in events {
+            let mut packet = [0; EVENT_MAX];
+            let len = event.encode(&mut packet);
+            assert_eq!(Event::decode(&packet[..len]), Ok(event));
+            for short in 0..len {
+                assert_eq!(Event::decode(&packet[..short]), Err(Malformed::Short), "{event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        assert_eq!(Order::decode(&[]), Err(Malformed::Short));
+        assert_eq!(Order::decode(&[9]), Err(Malformed::Unknown));
+        assert_eq!(Order::decode(&[1, VERSION]), Err(Malformed::Short));
+        assert_eq!(
+            Order::decode(&[1, VERSION + 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            Err(Malformed::Unknown)
+        );
+        assert_eq!(Event::decode(&[KIND_FAILED, 9, 0, 0, 0, 0]), Err(Malformed::Unknown));
+    }
+}

@@ -107,3 +107,54 @@ impl<'a> SpecView<'a> {
         self.strings.split_inclusive(|byte| *byte == 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+
+    const SPEC: Spec<'static> = Spec {
+        gateway_pid: 42,
+        mark: 0x3f12_3400_0000_0056,
+        name: b"files",
+        cwd: b"/tmp",
+        program: b"/bin/sh",
+        argv: &[b"sh", b"", b"-c"],
+        env: &[b"A=b", b"C="],
+    };
+
+    fn encoded(spec: &Spec<'_>) -> Vec<u8> {
+        let mut body = Vec::new();
+        spec.encode(&mut |bytes| body.extend_from_slice(bytes)).unwrap();
+        assert_eq!(body.len(), spec.encoded_len());
+        body
+    }
+
+    #[test]
+    fn a_spec_survives_its_encoding() {
+        let body = encoded(&SPEC);
+        let view = SpecView::parse(&body).unwrap();
+        assert_eq!((view.gateway_pid, view.mark, view.argc, view.envc), (42, SPEC.mark, 3, 2));
+        let strings: Vec<&[u8]> = view.strings().collect();
+        let expected: [&[u8]; 8] =
+            [b"files\0", b"/tmp\0", b"/bin/sh\0", b"sh\0", b"\0", b"-c\0", b"A=b\0", b"C=\0"];
+        assert_eq!(strings, expected);
+    }
+
+    #[test]
+    fn a_cut_or_bent_body_is_refused() {
+        let body = encoded(&SPEC);
+        for len in 0..body.len() {
+            assert!(SpecView::parse(&body[..len]).is_err(), "{len}");
+        }
+        let mut more = body.clone();
+        more[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(SpecView::parse(&more).is_err());
+        let refused = |spec: Spec<'_>| spec.encode(&mut |_| panic!("a part was written"));
+        assert_eq!(refused(Spec { cwd: b"/a\0b", ..SPEC }), Err(Malformed::Nul));
+        assert_eq!(refused(Spec { argv: &[], ..SPEC }), Err(Malformed::OutOfRange));
+        let large = std::vec![b'x'; SPEC_MAX];
+        assert_eq!(refused(Spec { env: &[&large], ..SPEC }), Err(Malformed::OutOfRange));
+    }
+}

@@ -76,6 +76,8 @@ struct Ended {
     began_ms: u64,
     next_round_ms: u64,
     pause_ms: u64,
+    /// The guardian's count at the last round.
+    reaped: u32,
     left: u32,
     reported: Option<(u64, u32)>,
 }
@@ -283,6 +285,7 @@ impl Guardian {
                 began_ms: now,
                 next_round_ms: now,
                 pause_ms: 1,
+                reaped: self.reaped,
                 left: 0,
                 reported: None,
             });
@@ -335,10 +338,15 @@ impl Guardian {
             return;
         }
         if let Some(walk) = &mut ended.walk {
-            ended.left = walk.round(&mut self.line).found;
-            if walk.rounds() > 3 {
-                ended.pause_ms = (ended.pause_ms * 2).min(PAUSE_MAX_MS);
-            }
+            let round = walk.round(&mut self.line);
+            ended.left = round.found.saturating_sub(round.ended);
+            // Patience only with what does not end: a long chain ends in many short rounds.
+            ended.pause_ms = if ended.reaped == self.reaped {
+                (ended.pause_ms * 2).min(PAUSE_MAX_MS)
+            } else {
+                1
+            };
+            ended.reaped = self.reaped;
         } else {
             ended.pause_ms = PAUSE_MAX_MS;
         }
@@ -356,6 +364,9 @@ impl Guardian {
     /// Nothing is left, or nothing was ever started.
     fn finish(&mut self) -> ! {
         self.line.tell(Event::Empty { reaped: self.reaped });
+        if let Some(socket) = &self.line.socket {
+            sys::hang_up(socket);
+        }
         sys::exit(0)
     }
 }

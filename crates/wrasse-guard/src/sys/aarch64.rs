@@ -49,6 +49,7 @@ pub(crate) mod number {
     pub(crate) const GETPID: usize = 172;
     pub(crate) const GETPPID: usize = 173;
     pub(crate) const SENDTO: usize = 206;
+    pub(crate) const SHUTDOWN: usize = 210;
     pub(crate) const RECVMSG: usize = 212;
     pub(crate) const MUNMAP: usize = 215;
     pub(crate) const MREMAP: usize = 216;

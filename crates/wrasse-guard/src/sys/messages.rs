@@ -104,3 +104,19 @@ pub(crate) fn send(socket: &Fd, packet: &[u8]) -> Result<(), Errno> {
     // SAFETY: the kernel reads `len` bytes of the slice; there is no address.
     answer(unsafe { call(number::SENDTO, arguments) }).map(drop)
 }
+
+/// Refuses what the peer would still send, and throws away what it has sent: closing a socket with
+/// unread packets would give the peer ECONNRESET in place of our last word.
+pub(crate) fn hang_up(socket: &Fd) {
+    const SHUT_RDWR: usize = 2;
+    // SAFETY: no memory is touched. It is refused only when the peer is gone, which is as good.
+    unsafe { call(number::SHUTDOWN, [signed(socket.raw()), SHUT_RDWR, 0, 0, 0, 0]) };
+    loop {
+        match receive(socket, &mut [0; 1], &mut []) {
+            // Too long for us, and gone.
+            Err(Errno::PROTO) => {}
+            Ok(received) if received.len > 0 => {}
+            Ok(_) | Err(_) => return,
+        }
+    }
+}

@@ -159,22 +159,22 @@ impl Warden {
     fn end_all(&mut self, code: i32) {
         let mut walk = Ending::new(sys::own_pid().unsigned_abs());
         let began = sys::now_ms();
-        let mut pause = 1;
+        let mut pause: u64 = 1;
         let mut empty_rounds = 0;
         let mut complained = false;
         loop {
-            if reap_all() == Waited::NoChild {
+            let (waited, reaped) = reap_all();
+            if waited == Waited::NoChild {
                 return;
             }
+            // Patience only with what does not end.
+            pause = if reaped == 0 { (pause * 2).min(PAUSE_MAX_MS) } else { 1 };
             match &mut walk {
                 Some(walk) => {
                     let found = walk.round(&mut self.siblings).found;
                     empty_rounds = if found == 0 { empty_rounds + 1 } else { 0 };
                     if empty_rounds == EMPTY_ROUNDS {
                         return;
-                    }
-                    if walk.rounds() > 3 {
-                        pause = (pause * 2).min(PAUSE_MAX_MS);
                     }
                 }
                 // Without /proc nothing can be told apart, so nothing may be signalled.
@@ -199,11 +199,13 @@ impl Warden {
     }
 }
 
-fn reap_all() -> Waited {
+/// Reaps whoever has ended; returns what is left and how many those were.
+fn reap_all() -> (Waited, u32) {
+    let mut reaped: u32 = 0;
     loop {
         match sys::peek_ended() {
-            Waited::Ended(pid) if sys::reap(pid).is_some() => {}
-            other => return other,
+            Waited::Ended(pid) if sys::reap(pid).is_some() => reaped = reaped.saturating_add(1),
+            other => return (other, reaped),
         }
     }
 }

@@ -69,6 +69,7 @@ fn a_guardian_is_small() {
     guarded.finish();
 }
 
+// failure modes A4, A6
 #[test]
 fn a_daemon_ends_with_the_server_that_left_it() {
     for_each_guard(|program| {
@@ -84,6 +85,7 @@ fn a_daemon_ends_with_the_server_that_left_it() {
     });
 }
 
+// failure modes A2, A8
 #[test]
 fn term_reaches_the_group_and_kill_whoever_is_deaf() {
     let script = "sh -c 'trap \"echo heard; exit\" TERM; echo > ready; \
@@ -196,6 +198,7 @@ fn a_spec_may_take_many_packets() {
     assert_eq!(guarded.finish(), (Some(0), 1));
 }
 
+// failure modes A1, A6
 #[test]
 fn fifty_daemons_and_a_deep_chain_end() {
     let script = "for i in $(seq 50); do (setsid sleep 1000 &); done; \

@@ -52,12 +52,14 @@ fn killed(program: PathBuf) {
     fs::remove_dir_all(leftover).unwrap();
 }
 
+// failure mode F1
 #[test]
 fn sigkill_of_the_gateway_ends_the_tree() {
     killed(image().to_owned());
     killed(itself());
 }
 
+// failure modes F1, G10
 #[test]
 fn a_leaked_socket_does_not_keep_the_tree_when_the_gateway_dies() {
     // The pidfd fires although a copy of the gateway's end lives on, here in a process that

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use crate::{
     harness::image,
-    witness::{Mark, eventually, kill, lives},
+    witness::{Mark, eventually, kill, lives, state},
 };
 
 struct Wardened {
@@ -151,6 +151,19 @@ fn exit_85_executes_the_gateway_again() {
     wardened.witness.assert_gone();
 }
 
+// failure mode G1
+#[test]
+fn orphans_are_reaped_while_the_gateway_runs() {
+    let gateway = "(sh -c 'echo $$ > orphan' &)
+        while [ ! -e enough ]; do sleep 0.02; done; exit 3";
+    let mut wardened = Wardened::new("", gateway);
+    let orphan = wardened.pid("orphan");
+    eventually("it is reaped", || state(orphan).is_none().then_some(()));
+    fs::write(wardened.folder.path().join("enough"), "").unwrap();
+    assert_eq!(wardened.code(), Some(3));
+}
+
+// failure mode F1
 #[test]
 fn whatever_a_killed_gateway_leaves_ends() {
     let gateway = "(setsid sh -c 'trap \"\" HUP TERM; sleep 1000; :' &)
