@@ -1,1 +1,29 @@
-//! Sessions, runs, the agent loop, sub-agents, cron, policy and built-in tools.
+//! Sessions, runs, the agent loop, sub-agents, cron, policy, built-in tools, and the method table.
+//!
+//! A session is a record and holds no process. A run is one task that owns its leases as a value; when it is over, in
+//! whatever way, it has none. Everything that outside callers can do is a method of [`Gateway::rpc`].
+//!
+//! Knows neither HTTP nor process ids, beyond passing on what the layers below report.
+#![warn(missing_docs)]
+
+mod announce;
+mod core;
+mod cron;
+mod fault;
+mod frame;
+mod gateway;
+mod lanes;
+mod policy;
+mod prompt;
+mod rpc;
+mod run;
+mod sessions;
+mod spawn;
+mod tools;
+
+pub use gateway::{
+    Gateway, GatewayIdentity, GatewayParts, Readiness, ReportSink, ShutdownReport, ShutdownWhy,
+    StartError,
+};
+pub use rpc::{Effect, MethodInfo};
+pub use run::{EndedServer, RunReport};
