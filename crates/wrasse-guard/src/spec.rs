@@ -148,7 +148,7 @@ mod tests {
         for len in 0..body.len() {
             assert!(SpecView::parse(&body[..len]).is_err(), "{len}");
         }
-        let mut more = body.clone();
+        let mut more = body;
         more[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
         assert!(SpecView::parse(&more).is_err());
         let refused = |spec: Spec<'_>| spec.encode(&mut |_| panic!("a part was written"));
