@@ -182,7 +182,7 @@ impl Station {
 
     /// The gateway's process id.
     pub fn gateway(&self) -> u32 {
-        u32::try_from(self.json(&["status"])["pid"].as_u64().unwrap()).unwrap()
+        u32::try_from(self.json(&["status"])["gateway"]["pid"].as_u64().unwrap()).unwrap()
     }
 
     /// Waits until no process of a server, guardian or tool is below the gateway; panics with what is left.

@@ -47,10 +47,8 @@ impl Client {
             .ok_or_else(|| unreachable(format!("no gateway runs in {}", path.display())))?;
         let token = match std::env::var("WRASSE_GATEWAY_TOKEN") {
             Ok(token) if !token.is_empty() => token,
-            _ => configured_token(common).map_or_else(
-                || dir.token().map_err(|error| fault(&error)),
-                Ok,
-            )?,
+            _ => configured_token(common)
+                .map_or_else(|| dir.token().map_err(|error| fault(&error)), Ok)?,
         };
         Ok(Self { endpoint, token })
     }

@@ -1,6 +1,7 @@
 //! The gateway's own log: one line an event on stderr, `WRASSE_LOG` filters it.
 
 use std::fmt;
+use std::io::IsTerminal;
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -18,6 +19,7 @@ pub(crate) fn start(verbose: u8) {
     let filter = EnvFilter::try_from_env("WRASSE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let installed = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .event_format(Line)
         .with_writer(Stderr)
         .try_init();
@@ -75,6 +77,6 @@ where
 }
 
 /// The local time of day, as log and run lines begin.
-pub(crate) fn clock() -> impl fmt::Display {
+fn clock() -> impl fmt::Display {
     chrono::Local::now().format("%H:%M:%S")
 }

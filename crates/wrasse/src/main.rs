@@ -12,17 +12,16 @@ mod output;
 mod place;
 mod render;
 
-use std::ffi::{CStr, CString, OsString};
-use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Cli, Command, ConfigCommand, GatewayCommand};
+use crate::args::{Cli, Command, GatewayCommand};
 use crate::exit::{CommandResult, Exit, ExpectedError};
 
 fn main() -> ExitCode {
-    become_guard_if_asked();
+    // Where `containment.guard` is `self`, this same executable is the guard program: argv says so.
+    wrasse_guard::dispatch();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -34,23 +33,6 @@ fn main() -> ExitCode {
             error.exit.into()
         }
     }
-}
-
-/// Where `containment.guard` is `self`, this same executable is the guard program: argv says so. Nothing else may
-/// have happened before, no thread least of all.
-fn become_guard_if_asked() {
-    let c_strings = |strings: &mut dyn Iterator<Item = OsString>| -> Vec<CString> {
-        strings.filter_map(|text| CString::new(text.into_vec()).ok()).collect()
-    };
-    let args = c_strings(&mut std::env::args_os());
-    let env = c_strings(&mut std::env::vars_os().map(|(mut name, value)| {
-        name.push("=");
-        name.push(value);
-        name
-    }));
-    let args: Vec<&CStr> = args.iter().map(CString::as_c_str).collect();
-    let env: Vec<&CStr> = env.iter().map(CString::as_c_str).collect();
-    wrasse_guard::dispatch(&args, &env);
 }
 
 /// Prints help on stdout with code 0, a usage fault on stderr with 64.

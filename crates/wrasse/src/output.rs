@@ -15,8 +15,8 @@ pub(crate) fn json(value: &serde_json::Value) {
 
 /// Asks on a terminal whether to go on; elsewhere refuses for want of `--yes`.
 pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), crate::exit::ExpectedError> {
-    use std::io::IsTerminal;
     use crate::exit::{Exit, ExpectedError};
+    use std::io::IsTerminal;
     if yes {
         return Ok(());
     }

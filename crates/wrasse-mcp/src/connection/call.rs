@@ -110,8 +110,8 @@ impl Connection {
                     self.tell_cancelled(handle, "cancelled by the caller").await;
                     return Err(CallFault::Cancelled);
                 }
-                note = gone.wait_for(Option::is_some) => {
-                    let note = note.ok().and_then(|note| note.clone());
+                // The note is cloned inside, so that no lock is held over another arm's await.
+                note = async { gone.wait_for(Option::is_some).await.ok().and_then(|note| note.clone()) } => {
                     return Err(CallFault::Lost { begun: true, note: note_text(note) });
                 }
                 () = self.wire.ended.cancelled() => {

@@ -33,8 +33,11 @@ pub(crate) async fn run(common: &Common, args: &AgentArgs) -> CommandResult {
 /// The parameters of the `agent` method for these arguments.
 pub(crate) fn params(args: &AgentArgs) -> Value {
     let mut params = json!({ "message": args.message });
-    let fields =
-        [("agentId", &args.agent), ("sessionKey", &args.session_key), ("sessionId", &args.session_id)];
+    let fields = [
+        ("agentId", &args.agent),
+        ("sessionKey", &args.session_key),
+        ("sessionId", &args.session_id),
+    ];
     for (name, value) in fields {
         if let Some(value) = value {
             params[name] = json!(value);
@@ -73,7 +76,8 @@ pub(crate) fn outcome(common: &Common, run: &str, answer: &Value) -> CommandResu
         .help(format!("wrasse runs show {run}"))
         .help("--timeout SECONDS waits longer")),
         _ => {
-            let why = answer["error"].as_str().or(answer["endReason"].as_str()).unwrap_or("no reason");
+            let why =
+                answer["error"].as_str().or(answer["endReason"].as_str()).unwrap_or("no reason");
             Err(ExpectedError::new(Exit::Failed, format!("run {run} failed: {why}"))
                 .help(format!("wrasse runs show {run}")))
         }

@@ -60,6 +60,9 @@ fn check(common: &Common) -> CommandResult {
         }
     }
     let counts = (config.agents.list.len(), config.mcp.servers.len(), config.cron.jobs.len());
-    output::line(format_args!("ok    {} agents, {} servers, {} jobs", counts.0, counts.1, counts.2));
+    output::line(format_args!(
+        "ok    {} agents, {} servers, {} jobs",
+        counts.0, counts.1, counts.2
+    ));
     Ok(ExitCode::SUCCESS)
 }

@@ -36,7 +36,7 @@ pub(crate) async fn run(common: &Common, what: CronCommand) -> CommandResult {
             .await
         }
         CronCommand::Run { id } => {
-            ask(common, "cron.run", json!({ "id": id, "mode": "force" }), |answer| {
+            ask(common, "cron.run", json!({ "id": id }), |answer| {
                 line(format_args!("job {id} fired: run {}", text(&answer["runId"])));
             })
             .await

@@ -62,8 +62,9 @@ pub(crate) fn run(common: &Common, offline: bool) -> CommandResult {
         .build()
         .map_err(|error| ExpectedError::new(Exit::Internal, format!("no runtime: {error}")))?;
     if let Some(state) = &state {
-        let guard =
-            config.as_ref().map_or(Guard::Auto, |config| crate::gateway::guard(config.containment.guard));
+        let guard = config
+            .as_ref()
+            .map_or(Guard::Auto, |config| crate::gateway::guard(config.containment.guard));
         runtime.block_on(check_containment(state, guard, &mut report));
     }
     check_limits(&mut report);
@@ -75,7 +76,8 @@ pub(crate) fn run(common: &Common, offline: bool) -> CommandResult {
 fn print(common: &Common, report: &Report) {
     let (faults, warnings) = (report.count(Grade::Fail), report.count(Grade::Warn));
     if common.json {
-        let value: Value = json!({ "schema": 1, "faults": faults, "warnings": warnings, "findings": report.0 });
+        let value: Value =
+            json!({ "schema": 1, "faults": faults, "warnings": warnings, "findings": report.0 });
         return output::json(&value);
     }
     for finding in &report.0 {
@@ -96,7 +98,8 @@ fn check_config(common: &Common, report: &mut Report) -> Option<Config> {
             let config = loaded.config;
             let files: Vec<String> =
                 config.files.iter().map(|file| file.display().to_string()).collect();
-            let from = if files.is_empty() { "built-in defaults".to_owned() } else { files.join(", ") };
+            let from =
+                if files.is_empty() { "built-in defaults".to_owned() } else { files.join(", ") };
             report.add(Grade::Ok, "config", format!("{from} as {}", config.compat.name()));
             for warning in &config.warnings {
                 report.add(Grade::Warn, "config", warning);
@@ -125,8 +128,9 @@ fn check_config(common: &Common, report: &mut Report) -> Option<Config> {
 }
 
 fn check_state(common: &Common, report: &mut Report) -> Option<StateDir> {
-    let opened = place::state_dir(common)
-        .and_then(|path| StateDir::open(&path).map_err(|e| ExpectedError::new(Exit::Failed, e.to_string())));
+    let opened = place::state_dir(common).and_then(|path| {
+        StateDir::open(&path).map_err(|e| ExpectedError::new(Exit::Failed, e.to_string()))
+    });
     match opened {
         Ok(state) => {
             report.add(Grade::Ok, "state", state.path().display().to_string());
@@ -144,9 +148,13 @@ fn check_servers(config: &Config, report: &mut Report) {
     for server in &config.mcp.servers {
         let name = &server.name;
         match &server.transport {
-            _ if !server.enabled => report.add(Grade::Note, "servers", format!("{name} is disabled")),
+            _ if !server.enabled => {
+                report.add(Grade::Note, "servers", format!("{name} is disabled"))
+            }
             Transport::Http { url } => {
-                let text = format!("{name} at {url}: remote servers are not supported yet; offered without tools");
+                let text = format!(
+                    "{name} at {url}: remote servers are not supported yet; offered without tools"
+                );
                 report.add(Grade::Warn, "servers", text);
             }
             Transport::Stdio { command, env, .. } => {
@@ -206,7 +214,9 @@ fn check_models(config: &Config, report: &mut Report, offline: bool) {
                 report.add(Grade::Fail, "models", format!("{id}: no script {}", script.display()));
             }
             ProviderApi::Unsupported { api } => {
-                let text = format!("{id} speaks {api}, which Wrasse does not yet; its fallbacks are tried");
+                let text = format!(
+                    "{id} speaks {api}, which Wrasse does not yet; its fallbacks are tried"
+                );
                 report.add(Grade::Warn, "models", text);
             }
             ProviderApi::OpenAiCompletions { base_url, api_key } => {
@@ -302,7 +312,10 @@ async fn check_gateway(common: &Common, report: &mut Report) {
     };
     match asked {
         Ok(status) => {
-            let text = format!("runs as pid {}, version {}", status["pid"], status["version"]);
+            let text = format!(
+                "runs as pid {}, version {}",
+                status["gateway"]["pid"], status["gateway"]["version"]
+            );
             report.add(Grade::Ok, "gateway", text);
         }
         Err(error) => report.add(Grade::Note, "gateway", error.message),

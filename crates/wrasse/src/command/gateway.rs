@@ -38,8 +38,8 @@ async fn stop(common: &Common) -> CommandResult {
     let client = Client::find(common)?;
     client.call("gateway.stop", json!({})).await?;
     let last = client.endpoint.warden_pid.unwrap_or(client.endpoint.pid);
-    wait_gone(client.endpoint.pid, GO_LIMIT).await?;
-    wait_gone(last, GO_LIMIT).await?;
+    wait_gone(client.endpoint.pid, GO_LIMIT)?;
+    wait_gone(last, GO_LIMIT)?;
     show(common, &json!({ "schema": 1, "stopped": true, "pid": client.endpoint.pid }), |_| {
         output::line(format_args!("stopped: gateway {}, nothing is left", client.endpoint.pid));
     });
@@ -52,7 +52,7 @@ async fn restart(common: &Common) -> CommandResult {
         return Err(ExpectedError::new(Exit::Failed, "this gateway has no warden to restart it"));
     }
     client.call("gateway.restart", json!({})).await?;
-    wait_gone(client.endpoint.pid, GO_LIMIT).await?;
+    wait_gone(client.endpoint.pid, GO_LIMIT)?;
     let answer = wait_for_successor(common, client.endpoint.pid).await?;
     show(common, &answer, |answer| {
         output::line(format_args!("restarted: gateway {} under the same warden", answer["pid"]));

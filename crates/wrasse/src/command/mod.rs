@@ -14,13 +14,12 @@ pub(crate) mod sessions;
 pub(crate) mod why;
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::CommandFactory;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::Value;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use crate::args::{Cli, Common};
 use crate::client::Client;
@@ -70,25 +69,30 @@ pub(crate) fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Waits until a process has exited, through its pidfd.
-pub(crate) async fn wait_gone(pid: u32, limit: Duration) -> Result<(), ExpectedError> {
+/// Waits until a process has exited, through its pidfd. Blocks this thread: a command does nothing else meanwhile.
+pub(crate) fn wait_gone(pid: u32, limit: Duration) -> Result<(), ExpectedError> {
     let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
+    let failed = |error: rustix::io::Errno| {
+        ExpectedError::new(Exit::Failed, format!("cannot watch process {pid}: {error}"))
+    };
     let fd = match pidfd_open(raw, PidfdFlags::empty()) {
         Ok(fd) => fd,
         Err(rustix::io::Errno::SRCH) => return Ok(()),
-        Err(error) => {
-            return Err(ExpectedError::new(Exit::Failed, format!("cannot watch {pid}: {error}")));
-        }
+        Err(error) => return Err(failed(error)),
     };
-    let watch = AsyncFd::with_interest(fd, Interest::READABLE).map_err(|error| {
-        ExpectedError::new(Exit::Failed, format!("cannot watch process {pid}: {error}"))
-    })?;
-    if tokio::time::timeout(limit, watch.readable()).await.is_ok() {
-        return Ok(());
+    let end = Instant::now() + limit;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).unwrap_or_default();
+        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) => {
+                let text = format!("process {pid} still runs after {} s", limit.as_secs());
+                return Err(ExpectedError::new(Exit::TimedOut, text)
+                    .help("wrasse ps   shows what it waits for"));
+            }
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(failed(error)),
+        }
     }
-    Err(ExpectedError::new(
-        Exit::TimedOut,
-        format!("process {pid} still runs after {} s", limit.as_secs()),
-    )
-    .help("wrasse ps   shows what it waits for"))
 }

@@ -1,5 +1,6 @@
 //! Putting the parts together, in the one order that works: lock, containment, sweep, store, servers, gateway.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use wrasse_config::{Config, Durability};
@@ -46,7 +47,8 @@ pub(crate) async fn compose(
 ) -> Result<Composed, ExpectedError> {
     let config = Arc::new(place::load(common)?.config);
     say_warnings(&config);
-    let failed = |error: &dyn std::fmt::Display| ExpectedError::new(Exit::Failed, error.to_string());
+    let failed =
+        |error: &dyn std::fmt::Display| ExpectedError::new(Exit::Failed, error.to_string());
     let state = StateDir::open(&config.state_dir).map_err(|error| failed(&error))?;
     let lock = state.lock(purpose).map_err(|error| failed(&error))?;
     let installation = state.installation().map_err(|error| failed(&error))?;
@@ -60,7 +62,7 @@ pub(crate) async fn compose(
         tracing::warn!("containment: {note}");
     }
     let store = open_store(&state, &config).await?;
-    sweep_leftovers(&containment, &store).await?;
+    sweep_leftovers(installation, &store).await?;
     let scope = Scope::root("gateway");
     let servers = Servers::new(ServersParts {
         config: Arc::clone(&config),
@@ -68,9 +70,7 @@ pub(crate) async fn compose(
         store: store.clone(),
         scope: scope.child("servers"),
         env: std::env::vars_os().collect(),
-    })
-    .await
-    .map_err(|error| failed(&error))?;
+    });
     let started_at = UnixMillis::now();
     let memory = containment.clone();
     let gateway = Gateway::start(GatewayParts {
@@ -114,12 +114,48 @@ fn say_warnings(config: &Config) {
     }
 }
 
+/// Ends what dead gateways of this installation left, before anything new begins. `// failure mode D11`
+async fn sweep_leftovers(installation: u16, store: &Store) -> Result<(), ExpectedError> {
+    /// Instances that ended lately are asked about too: a record of an end is no proof of it.
+    const RECENT: u32 = 1000;
+    let failed =
+        |error: &dyn std::fmt::Display| ExpectedError::new(Exit::Failed, error.to_string());
+    let ledger = store.ledger();
+    let mut known = ledger.recent_instances(RECENT).await.map_err(|error| failed(&error))?;
+    known.extend(ledger.open_instances().await.map_err(|error| failed(&error))?);
+    let proofs: HashMap<u64, sweep::LeaseProof> = known
+        .into_iter()
+        .filter_map(|row| {
+            let guardian = row.guardian?;
+            let proof = sweep::LeaseProof {
+                guardian_start_ticks: guardian.start_ticks,
+                boot_id: guardian.boot_id,
+            };
+            Some((row.id.number(), proof))
+        })
+        .collect();
+    let found = sweep::find(installation, |instance| proofs.get(&instance).cloned())
+        .map_err(|error| failed(&error))?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    tracing::warn!("{} processes of a gateway that died are left; ending them", found.len());
+    let report = sweep::end(found).await;
+    tracing::warn!(
+        "swept: {} found, {} ended, {} left",
+        report.found,
+        report.ended,
+        report.survivors
+    );
+    Ok(())
+}
+
 async fn open_store(state: &StateDir, config: &Config) -> Result<Store, ExpectedError> {
     let durability = match config.store.durability {
         Durability::Process => wrasse_store::Durability::Process,
         Durability::Power => wrasse_store::Durability::Power,
     };
-    Store::open(state, durability, Role::Gateway).await.map_err(|error: OpenError| {
-        ExpectedError::new(Exit::Failed, error.to_string())
-    })
+    Store::open(state, durability, Role::Gateway)
+        .await
+        .map_err(|error: OpenError| ExpectedError::new(Exit::Failed, error.to_string()))
 }

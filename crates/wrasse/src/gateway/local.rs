@@ -58,7 +58,10 @@ async fn run(common: &Common, args: &AgentArgs, link: &WardenLink) -> CommandRes
         }
         Outcome::Interrupted => {
             cancel(&gateway, &run, "client_interrupted").await;
-            let error = ExpectedError::new(Exit::Interrupted, format!("interrupted; run {run} was cancelled"));
+            let error = ExpectedError::new(
+                Exit::Interrupted,
+                format!("interrupted; run {run} was cancelled"),
+            );
             (Err(error), ShutdownWhy::LocalEnded)
         }
         Outcome::WardenLost => {

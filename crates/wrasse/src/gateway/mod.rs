@@ -38,7 +38,7 @@ fn become_warden(common: &Common) -> ExpectedError {
 }
 
 /// The containment crate's word for the configuration's.
-fn guard(source: GuardSource) -> Guard {
+pub(crate) fn guard(source: GuardSource) -> Guard {
     match source {
         GuardSource::Auto => Guard::Auto,
         GuardSource::File => Guard::File,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wrasse_api::{ServeError, Token};
 use wrasse_contain::warden::{self, EXIT_RESTART, WardenLink};
-use wrasse_gateway::ShutdownWhy;
+use wrasse_gateway::{Gateway, ShutdownWhy};
 use wrasse_scope::TaskKind;
 use wrasse_store::Endpoint;
 
@@ -19,7 +19,10 @@ use crate::logging;
 pub(crate) fn run(common: &Common, port: Option<u16>) -> CommandResult {
     let Some(link) = warden::link() else {
         if warden::was_started_by_one() && warden_is_parent_no_more() {
-            return Err(ExpectedError::new(Exit::Internal, "the warden died before the gateway ran"));
+            return Err(ExpectedError::new(
+                Exit::Internal,
+                "the warden died before the gateway ran",
+            ));
         }
         return Err(super::become_warden(common));
     };
@@ -49,10 +52,10 @@ async fn serve(common: &Common, port: Option<u16>, link: &WardenLink) -> Command
             Asked::Stop | Asked::Interrupt => ShutdownWhy::Signal,
             Asked::Restart => ShutdownWhy::Restart,
         },
-        why = composed.gateway.shutdown_asked() => why,
+        why = asked_by_method(&composed.gateway) => why,
         () = link.lost() => ShutdownWhy::WardenLost,
     };
-    tracing::info!("stopping: {why}");
+    tracing::info!("stopping: {}", why.end_reason().text());
     let left = close(&composed, why, &mut signals, link).await;
     Ok(match (left, why) {
         (Left::WardenLost, _) | (_, ShutdownWhy::WardenLost) => Exit::Internal.into(),
@@ -62,6 +65,15 @@ async fn serve(common: &Common, port: Option<u16>, link: &WardenLink) -> Command
             ExitCode::SUCCESS
         }
     })
+}
+
+/// Waits for `gateway.stop` or `gateway.restart`. Cancel-safe.
+async fn asked_by_method(gateway: &Gateway) -> ShutdownWhy {
+    let mut asked = gateway.shutdown_asked();
+    match asked.wait_for(Option::is_some).await.map(|why| *why) {
+        Ok(Some(why)) => why,
+        Ok(None) | Err(_) => std::future::pending().await,
+    }
 }
 
 async fn open_door(
@@ -140,12 +152,14 @@ pub(super) async fn close(
 ) -> Left {
     let deadline = composed.config.gateway.shutdown_deadline;
     let left = if why == ShutdownWhy::WardenLost {
-        composed.gateway.refuse_new();
-        composed.containment.kill_all().await;
+        lose_warden(composed).await;
         Left::WardenLost
     } else {
         tokio::select! {
-            () = composed.gateway.shutdown(why, deadline) => Left::Orderly,
+            report = composed.gateway.shutdown(why, deadline) => {
+                tracing::debug!(?report, "shut down");
+                Left::Orderly
+            }
             _ = signals.next() => {
                 tracing::warn!("second signal: ending every tree now");
                 tokio::select! {
@@ -155,13 +169,19 @@ pub(super) async fn close(
                 Left::Hurried
             }
             () = link.lost() => {
-                composed.containment.kill_all().await;
+                lose_warden(composed).await;
                 Left::WardenLost
             }
         }
     };
     finish(composed, left).await;
     left
+}
+
+/// The warden died: nothing may outlive us now. Every tree first; then the records, as far as they come.
+async fn lose_warden(composed: &Composed) {
+    let records = composed.gateway.shutdown(ShutdownWhy::WardenLost, Duration::from_secs(1));
+    tokio::join!(composed.containment.kill_all(), records);
 }
 
 /// Ends the tasks and the store. Nothing here is needed for a tree to end.

@@ -13,24 +13,29 @@ use crate::output::{line, table};
 
 /// `wrasse status`.
 pub(crate) fn status(answer: &Value) {
+    let gateway = &answer["gateway"];
     line(format_args!(
         "wrasse {} · gateway {}, warden {} · since {} · {}",
-        text(&answer["version"]),
-        text(&answer["pid"]),
-        text(&answer["wardenPid"]),
-        text(&answer["startedAt"]),
+        text(&gateway["version"]),
+        text(&gateway["pid"]),
+        text(&gateway["warden_pid"]),
+        text(&gateway["started_at"]),
         if answer["ready"] == true { "ready" } else { "not ready" },
     ));
     line(format_args!(
-        "{} runs active, {} sessions (records, no processes), {} servers configured, {} instances, {} jobs",
-        text(&answer["runsActive"]),
-        text(&answer["sessions"]),
+        "{} runs active, {} sessions (records, no processes), {} servers configured, {} jobs",
+        text(&gateway["runs_active"]),
+        text(&gateway["sessions"]),
         text(&answer["servers"]),
-        text(&answer["instances"]),
-        text(&answer["jobs"]),
+        text(&answer["cron"]["jobs"]),
     ));
-    for failing in items(&answer["failing"]) {
-        line(format_args!("failing: {}", text(failing)));
+    for run in items(&answer["runs"]) {
+        line(format_args!(
+            "  run {} {} ← {}",
+            text(&run["id"]),
+            text(&run["agentId"]),
+            text(&run["cause"])
+        ));
     }
 }
 
@@ -78,7 +83,7 @@ pub(crate) fn runs(answer: &Value) {
     rows(
         &answer["runs"],
         &[
-            ("RUN", "/runId"),
+            ("RUN", "/id"),
             ("STATE", "/state"),
             ("END", "/endReason"),
             ("AGENT", "/agentId"),
@@ -99,7 +104,7 @@ pub(crate) fn jobs(answer: &Value) {
             ("ENABLED", "/enabled"),
             ("SCHEDULE", "/schedule"),
             ("NEXT", "/state/nextRunAt"),
-            ("LAST", "/state/lastRunStatus"),
+            ("LAST", "/state/lastStatus"),
         ],
     );
 }

@@ -52,14 +52,19 @@ pub(crate) fn ps(report: &PsReport, detail: Detail) {
 }
 
 fn row(instance: &PsInstance, now: UnixMillis) -> Vec<String> {
-    let holders: Vec<String> =
-        instance.leases.iter().map(|lease| format!("{} ({})", lease.holder, lease.reason)).collect();
+    let holders: Vec<String> = instance
+        .leases
+        .iter()
+        .map(|lease| format!("{} ({})", lease.holder, lease.reason))
+        .collect();
     let calls = match instance.in_flight {
         0 => instance.calls.to_string(),
         flying => format!("{} (+{flying})", instance.calls),
     };
     let ends = match instance.ends.when {
-        Some(when) => format!("in {}", format_duration(when.since(now).max(Duration::from_secs(1)))),
+        Some(when) => {
+            format!("in {}", format_duration(when.since(now).max(Duration::from_secs(1))))
+        }
         None => instance.ends.because.clone(),
     };
     vec![

@@ -29,9 +29,7 @@ struct Footprint {
 fn hub(servers: Value, calls: [Value; 3]) -> Station {
     let station = Station::new();
     let [hub_call, researcher_call, leaf_call] = calls;
-    let spawn = |agent: &str, task: &str| {
-        json!({ "name": "sessions_spawn", "arguments": { "agentId": agent, "task": task } })
-    };
+    let spawn = |agent: &str, task: &str| json!({ "name": "sessions_spawn", "arguments": { "agentId": agent, "task": task } });
     station.configure(
         json!({
             "agents": {
@@ -68,7 +66,8 @@ fn fire(station: &mut Station, job: &str, number: usize, patience: Duration) -> 
     station.ok(&["cron", "run", job]);
     eventually(&format!("firing {number} is over"), patience, || {
         let runs = station.json(&["cron", "runs", job]);
-        let done = runs["runs"].as_array().unwrap().iter().filter(|run| run["status"] == "ok").count();
+        let done =
+            runs["runs"].as_array().unwrap().iter().filter(|run| run["status"] == "ok").count();
         done >= number
     });
     station.assert_no_servers(Duration::from_secs(6));
@@ -83,8 +82,18 @@ fn fire(station: &mut Station, job: &str, number: usize, patience: Duration) -> 
 fn twenty_firings(mut station: Station, patience: Duration, firings: usize) {
     station.start();
     let job = station.json(&[
-        "cron", "add", "--name", "digest", "--every", "10h", "--session", "isolated", "--agent", "hub",
-        "--message", "Write the digest.",
+        "cron",
+        "add",
+        "--name",
+        "digest",
+        "--every",
+        "10h",
+        "--session",
+        "isolated",
+        "--agent",
+        "hub",
+        "--message",
+        "Write the digest.",
     ]);
     let job = job["id"].as_str().unwrap().to_owned();
     let mut looks = Vec::new();
@@ -112,16 +121,24 @@ fn twenty_firings_with_fixtures_are_flat() {
     let station = Station::new();
     let servers = json!({
         "one": station.fixture(Mode::Ok), "two": station.fixture(Mode::Npx), "three": station.fixture(Mode::Daemon) });
-    let call = |name: &str| json!({ "name": format!("{name}__echo"), "arguments": { "text": "hello" } });
-    twenty_firings(hub(servers, [call("one"), call("two"), call("three")]), Duration::from_secs(60), FIRINGS);
+    let call =
+        |name: &str| json!({ "name": format!("{name}__echo"), "arguments": { "text": "hello" } });
+    twenty_firings(
+        hub(servers, [call("one"), call("two"), call("three")]),
+        Duration::from_secs(60),
+        FIRINGS,
+    );
 }
 
 /// The same with the three servers of the report, as `npx -y` starts them.
 #[test]
 fn twenty_firings_with_the_reports_servers_are_flat() {
-    let modules = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/servers/node_modules");
+    let modules =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/servers/node_modules");
     if !has("npx") || !modules.is_dir() {
-        eprintln!("SKIPPED twenty_firings_with_the_reports_servers: no npx, or tests/servers is not installed");
+        eprintln!(
+            "SKIPPED twenty_firings_with_the_reports_servers: no npx, or tests/servers is not installed"
+        );
         return;
     }
     let mut config: Value = serde_json::from_str(REPORT).unwrap();
@@ -138,7 +155,10 @@ fn twenty_firings_with_the_reports_servers_are_flat() {
     let path = station.path("state").join("wrasse.json5");
     let text = std::fs::read_to_string(&path).unwrap();
     let text = text
-        .replace("/home/node/.openclaw/workspace/projects/health-fitness/data", &work.display().to_string())
+        .replace(
+            "/home/node/.openclaw/workspace/projects/health-fitness/data",
+            &work.display().to_string(),
+        )
         .replace("/home/node/.openclaw/workspace", &work.display().to_string());
     std::fs::write(&path, text).unwrap();
     std::os::unix::fs::symlink(modules.canonicalize().unwrap(), work.join("node_modules")).unwrap();

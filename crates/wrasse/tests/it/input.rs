@@ -32,7 +32,8 @@ fn broken_json5_says_where() {
 
 #[test]
 fn every_fault_at_once_with_a_suggestion() {
-    let station = with_config("{ agentz: {}, gateway: { prot: 1 }, mcp: { servers: { x: { args: [] } } } }");
+    let station =
+        with_config("{ agentz: {}, gateway: { prot: 1 }, mcp: { servers: { x: { args: [] } } } }");
     fails(
         &station.cli(&["gateway", "run"]),
         78,
@@ -68,7 +69,11 @@ fn a_port_in_use_is_said() {
     let mut station = echo_station(Mode::Ok);
     let pid = station.start_other(&["gateway", "run", "--port", &port]);
     assert_eq!(station.oracle.exit_code(pid, PATIENCE), Some(1), "{}", station.log());
-    assert!(station.log().contains(&port) && station.log().contains("gateway.port"), "{}", station.log());
+    assert!(
+        station.log().contains(&port) && station.log().contains("gateway.port"),
+        "{}",
+        station.log()
+    );
     station.assert_empty();
 }
 
@@ -190,7 +195,9 @@ fn config_print_never_shows_a_secret() {
     let station = with_config(
         "{ gateway: { auth: { token: 'tok-SECRET' } }, mcp: { servers: { x: { command: 'x', env: { K: 'env-SECRET' } } } } }",
     );
-    for args in [&["config", "print"][..], &["config", "print", "--origin"], &["config", "check", "-v"]] {
+    for args in
+        [&["config", "print"][..], &["config", "print", "--origin"], &["config", "check", "-v"]]
+    {
         let out = station.ok(args);
         assert!(!out.contains("SECRET"), "{args:?}: {out}");
     }

@@ -58,8 +58,12 @@ fn ps_and_why_agree_with_the_oracle() {
     super::table::eventually_or_log(&station, "the call is in flight", || started.exists());
     let ps = station.json(&["ps"]);
     let instance = &ps["instances"][0];
-    let mut shown: Vec<u64> =
-        instance["processes"].as_array().unwrap().iter().map(|p| p["pid"].as_u64().unwrap()).collect();
+    let mut shown: Vec<u64> = instance["processes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["pid"].as_u64().unwrap())
+        .collect();
     let guardian = u32::try_from(instance["guardian_pid"].as_u64().unwrap()).unwrap();
     let mut seen: Vec<u64> = wrasse_testkit::processes::descendants(guardian)
         .iter()

@@ -75,9 +75,7 @@ fn rules_of(station: &Station, mode: Mode) -> Vec<Value> {
         json!({ "when": { "agent": name, "last": "user", "text": text },
             "reply": { "calls": [{ "name": tool(tool_name), "arguments": arguments }] } })
     };
-    let after = |text: &str, reply: Value| {
-        json!({ "when": { "agent": name, "last": "tool", "text": text }, "reply": reply })
-    };
+    let after = |text: &str, reply: Value| json!({ "when": { "agent": name, "last": "tool", "text": text }, "reply": reply });
     let hold = json!({ "started": started(station, mode), "until": let_go(station) });
     vec![
         on("hold", "hold", hold),
@@ -140,7 +138,8 @@ pub(super) fn wait_busy(station: &mut Station) {
     }
     let slow = Mode::SlowInit.name();
     let seen = station.oracle.wait_until(PATIENCE, |seen| {
-        seen.iter().any(|process| process.cmdline.ends_with(slow) && !process.name.starts_with("wrasse-g"))
+        seen.iter()
+            .any(|process| process.cmdline.ends_with(slow) && !process.name.starts_with("wrasse-g"))
     });
     assert!(seen.is_ok(), "{slow} is not starting\n{}", station.log());
 }

@@ -178,7 +178,8 @@ fn session_deleted() {
 /// The session expired while a run of it was going on; the next message begins it anew.
 #[test]
 fn session_lazy_reset() {
-    let (station, runs) = busy(json!({ "session": { "reset": { "mode": "idle", "idleMinutes": 1 } } }));
+    let (station, runs) =
+        busy(json!({ "session": { "reset": { "mode": "idle", "idleMinutes": 1 } } }));
     // An hour passes: the record is what time is read from.
     station.query_write("UPDATE sessions SET last_interaction_at = last_interaction_at - 3600000");
     for mode in FIXTURES {
@@ -243,8 +244,18 @@ fn jobs(station: &Station, message: &str, extra: &[&str]) -> Vec<String> {
     let add = |mode: Mode| {
         let name = mode.name();
         let common = [
-            "cron", "add", "--name", name, "--every", "1h", "--session", "isolated", "--agent", name,
-            "--message", message,
+            "cron",
+            "add",
+            "--name",
+            name,
+            "--every",
+            "1h",
+            "--session",
+            "isolated",
+            "--agent",
+            name,
+            "--message",
+            message,
         ];
         let added = station.json(&[&common[..], extra].concat());
         let id = added["id"].as_str().unwrap().to_owned();
@@ -318,9 +329,8 @@ fn children(cleanup: &str) -> Station {
     station.start();
     station.ok(&["agent", "-m", "spawn echo", "--session-key", "agent:hub:main"]);
     eventually("the children are over", PATIENCE, || {
-        let ended = station.query(
-            "SELECT count(*) FROM runs WHERE parent IS NOT NULL AND end_reason = 'success'",
-        );
+        let ended = station
+            .query("SELECT count(*) FROM runs WHERE parent IS NOT NULL AND end_reason = 'success'");
         ended.trim() == "9"
     });
     station
