@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use wrasse_contain::Containment;
-use wrasse_testkit::processes;
+use wrasse_testkit::processes::{self, Process};
 
 use crate::ready;
 use crate::tree::{self, Shape, Tag};
@@ -61,6 +61,7 @@ pub(crate) fn play(shape: &str, count: usize, tag: &str) -> ExitCode {
         .unwrap();
     ready::direct(leader.stdout.take().unwrap(), count);
     let group = Pid::from_child(&leader);
+    assert_eq!(living().len(), count, "the count must see what it may later find left");
 
     let began = Instant::now();
     rustix::process::kill_process_group(group, Signal::KILL).unwrap();
@@ -85,13 +86,14 @@ fn reap(wait: impl Fn() -> rustix::io::Result<Option<(Pid, WaitStatus)>>) {
     }
 }
 
+fn living() -> Vec<Process> {
+    let mut below = processes::descendants(std::process::id());
+    below.retain(|process| process.state != 'Z');
+    below
+}
+
 /// What is below this process once nothing more ends by itself.
-fn settle() -> Vec<processes::Process> {
-    let living = || {
-        let mut below = processes::descendants(std::process::id());
-        below.retain(|process| process.state != 'Z');
-        below
-    };
+fn settle() -> Vec<Process> {
     let mut seen = living();
     let mut since = Instant::now();
     while since.elapsed() < SETTLED {

@@ -58,6 +58,7 @@ async fn end_by_force(containment: &Containment, shape: Shape, count: usize) -> 
     let tag = Tag::new();
     let (tree, stdout) =
         ready::contained(containment, tree::leader(shape, count, &tag), count).await;
+    assert_eq!(tag.members().len(), count, "the count must see what it may later find left");
     let began = Instant::now();
     let outcome = tree.kill().await;
     let took = began.elapsed();
