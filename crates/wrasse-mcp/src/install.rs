@@ -41,8 +41,25 @@ impl Installing {
 /// Every first launch.
 pub(crate) struct Installs {
     store: Store,
-    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    gates: Locks,
+    turns: Locks,
     under_way: Mutex<Vec<Installing>>,
+}
+
+/// One lock per package.
+type Locks = Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>;
+
+/// Waits for the lock of a package; `None` when the token is cancelled first.
+async fn wait(locks: &Locks, key: &str, token: &CancellationToken) -> Option<OwnedMutexGuard<()>> {
+    let lock = {
+        let mut locks = locks.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(locks.entry(key.to_owned()).or_default())
+    };
+    tokio::select! {
+        biased;
+        () = token.cancelled() => None,
+        guard = lock.lock_owned() => Some(guard),
+    }
 }
 
 /// The right to install one package.
@@ -55,7 +72,30 @@ pub(crate) struct Turn<'a> {
 
 impl Installs {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, turns: Mutex::default(), under_way: Mutex::default() }
+        Self {
+            store,
+            gates: Mutex::default(),
+            turns: Mutex::default(),
+            under_way: Mutex::default(),
+        }
+    }
+
+    /// Waits before a claim is made, so that those who wait for a package to be installed do not take the
+    /// places of other servers that want to start (failure mode C9). Keep the guard until the claim is
+    /// granted.
+    ///
+    /// # Errors
+    /// When the token is cancelled first.
+    pub(crate) async fn gate(
+        &self,
+        launch: &Launch,
+        token: &CancellationToken,
+    ) -> Result<Option<OwnedMutexGuard<()>>, ()> {
+        let Some(package) = &launch.package else { return Ok(None) };
+        if self.is_done(&package.key).await {
+            return Ok(None);
+        }
+        wait(&self.gates, &package.key, token).await.map(Some).ok_or(())
     }
 
     /// Waits for the turn of a package that has never come up; `None` for any other server, and when the
@@ -73,15 +113,7 @@ impl Installs {
         if self.is_done(&package.key).await {
             return Ok(None);
         }
-        let lock = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(turns.entry(package.key.clone()).or_default())
-        };
-        let turn = tokio::select! {
-            biased;
-            () = token.cancelled() => return Err(()),
-            turn = lock.lock_owned() => turn,
-        };
+        let turn = wait(&self.turns, &package.key, token).await.ok_or(())?;
         if self.is_done(&package.key).await {
             return Ok(None);
         }

@@ -89,7 +89,10 @@ impl ServerLeases {
         }
         drop(held.take());
         let claim = Servers::claim(launch, &self.owner, &self.holder, reason);
+        let gate = self.servers.inner.backend.installs.gate(launch, token).await;
+        let gate = gate.map_err(|()| AcquireError::Cancelled)?;
         let lease = Arc::new(self.servers.inner.leases.acquire(claim, token).await?);
+        drop(gate);
         *held = Some(Arc::clone(&lease));
         Ok(lease)
     }
@@ -110,15 +113,20 @@ impl ServerLeases {
         let Some(launch) = self.servers.launch(server, &workspace) else {
             return failed(format!("server \"{}\": {HTTP_UNSUPPORTED}", tool.server), None);
         };
+        if !matches!(arguments, Value::Object(_) | Value::Null) {
+            return failed("the arguments of a tool are a JSON object".to_owned(), None);
+        }
         let mut note = None;
         let first =
             Box::pin(self.attempt(tool, &launch, arguments.clone(), token, &mut note)).await;
         let ended = match first {
-            Err(Failure::Call(CallFault::Lost { begun, .. }))
-                if (!begun || tool.read_only || tool.idempotent) && !token.is_cancelled() =>
-            {
+            Err(lost) if lost.may_repeat(tool) && !token.is_cancelled() => {
                 // Nothing can have happened, or it may happen twice: once more, on a new instance.
-                Box::pin(self.attempt(tool, &launch, arguments, token, &mut note)).await
+                match Box::pin(self.attempt(tool, &launch, arguments, token, &mut note)).await {
+                    // That it could not be repeated is not the news.
+                    Err(Failure::Acquire(_)) => Err(lost),
+                    again => again,
+                }
             }
             other => other,
         };
@@ -198,6 +206,17 @@ enum Failure {
 }
 
 impl Failure {
+    /// Whether a call that failed like this may be made once more (failure mode J9).
+    fn may_repeat(&self, tool: &OfferedTool) -> bool {
+        match self {
+            Self::Call(CallFault::Lost { begun, .. }) => {
+                !begun || tool.read_only || tool.idempotent
+            }
+            Self::Call(CallFault::Cancelled | CallFault::TimedOut(_) | CallFault::Refused(_))
+            | Self::Acquire(_) => false,
+        }
+    }
+
     fn words(&self, tool: &OfferedTool) -> String {
         let server = &tool.server;
         match self {

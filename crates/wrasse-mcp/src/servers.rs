@@ -35,7 +35,7 @@ pub struct ServersParts {
     pub store: Store,
     /// Owns every task of this crate.
     pub scope: Scope,
-    /// Our own environment, from which servers get what DESIGN §5 lists.
+    /// Our own environment, from which servers get only what they need to run.
     pub env: HashMap<OsString, OsString>,
 }
 
@@ -193,7 +193,10 @@ impl Servers {
             holder: Holder::operator("mcp probe"),
             reason: "mcp probe".to_owned(),
         };
+        let gate = self.inner.backend.installs.gate(&launch, token).await;
+        let gate = gate.map_err(|()| refuse("the probe was cancelled", None))?;
         let lease = self.inner.leases.acquire(claim, token).await;
+        drop(gate);
         let lease = lease.map_err(|error| fault::of_acquire(server, &error))?;
         let handle = Arc::clone(lease.handle());
         let took = began.elapsed();

@@ -50,7 +50,7 @@ pub(crate) enum CallFault {
 }
 
 impl Connection {
-    /// Calls a tool. Not cancel-safe: dropping it does not tell the server; cancel the token instead.
+    /// Calls a tool; arguments that are no object are none. Not cancel-safe: dropping it does not tell the server; cancel the token instead.
     pub(crate) async fn call(
         &self,
         tool: &str,
@@ -65,8 +65,11 @@ impl Connection {
         let mut params = CallToolRequestParams::new(tool.to_owned());
         params.arguments = match arguments {
             Value::Object(arguments) => Some(arguments),
-            Value::Null => None,
-            other => Some([("input".to_owned(), other)].into_iter().collect()),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => None,
         };
         let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
         let sent = self.peer.send_cancellable_request(request, PeerRequestOptions::no_options());
