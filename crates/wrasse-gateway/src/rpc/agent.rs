@@ -282,8 +282,10 @@ enum CancelReason {
     /// A person.
     #[default]
     Cancelled,
-    /// The command that waited for the run.
+    /// The command that waited for the run, which was interrupted.
     ClientInterrupted,
+    /// The command that waited for the run, which would wait no longer.
+    ClientTimeout,
 }
 
 #[derive(Debug, Deserialize)]
@@ -310,6 +312,7 @@ pub(super) async fn runs_cancel(core: &Arc<Core>, given: Value) -> Result<Value,
     let reason = match params.reason {
         CancelReason::Cancelled => EndReason::Cancelled,
         CancelReason::ClientInterrupted => EndReason::ClientInterrupted,
+        CancelReason::ClientTimeout => EndReason::RunTimeout,
     };
     let first = run.request_end(reason);
     let over = clock::timeout(CANCEL_WAIT, tree_over(core, &run)).await.is_ok();

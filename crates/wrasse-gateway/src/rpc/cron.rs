@@ -53,7 +53,7 @@ pub(super) async fn add(core: &Arc<Core>, given: Value) -> Result<Value, RpcFaul
         None => given,
     };
     let job = manage::add(core, &spelt).await?;
-    Ok(with_id(&job))
+    Ok(views::job(&job))
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,7 +69,7 @@ pub(super) async fn edit(core: &Arc<Core>, given: Value) -> Result<Value, RpcFau
     let params: EditParams = params::read(given)?;
     let id = manage::find(core, &params.id)?;
     let job = manage::edit(core, &id, &params.patch).await?;
-    Ok(with_id(&job))
+    Ok(views::job(&job))
 }
 
 /// Removes a job and ends its run.
@@ -140,11 +140,7 @@ async fn switched(core: &Arc<Core>, given: Value, switch: Switch) -> Result<Valu
     let params: OneJob = params::read(given)?;
     let id = manage::find(core, &params.id)?;
     let job = manage::switch(core, &id, switch).await?;
-    Ok(with_id(&job))
-}
-
-fn with_id(job: &Armed) -> Value {
-    json!({ "id": job.row.id.as_str(), "job": views::job(job) })
+    Ok(views::job(&job))
 }
 
 fn ended_run(job: &Armed) -> Option<String> {

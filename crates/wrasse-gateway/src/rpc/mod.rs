@@ -7,6 +7,7 @@ mod sessions;
 mod system;
 mod views;
 mod why;
+mod why_server;
 
 use std::sync::Arc;
 

@@ -62,11 +62,11 @@ pub(super) async fn history(core: &Arc<Core>, given: Value) -> Result<Value, Rpc
     let row = sessions::existing(core, &key).await?;
     let entries = core.store.transcript(&row.session_id, params.limit).await;
     let entries = entries.map_err(|error| fault::store(&error))?;
-    let messages: Vec<Value> = entries.into_iter().map(views::message).collect();
+    let entries: Vec<Value> = entries.into_iter().map(views::entry).collect();
     Ok(json!({
         "key": key.as_str(),
         "sessionId": row.session_id.as_str(),
-        "messages": messages,
+        "entries": entries,
     }))
 }
 

@@ -105,8 +105,18 @@ pub(super) async fn mcp_probe(core: &Arc<Core>, given: Value) -> Result<Value, R
     let mut servers = Vec::new();
     for (name, probed) in names.iter().zip(futures::future::join_all(probes).await) {
         servers.push(match probed {
-            Ok(report) => json!({ "name": name.as_str(), "ok": true, "report": to_json(report)? }),
-            Err(fault) => json!({ "name": name.as_str(), "ok": false, "fault": to_json(fault)? }),
+            Ok(report) => {
+                let (count, names) = (report.tools.len(), report.tools.clone());
+                let mut shown = to_json(report)?;
+                shown["name"] = json!(name.as_str());
+                shown["ok"] = json!(true);
+                shown["tools"] = json!(count);
+                shown["toolNames"] = json!(names);
+                shown
+            }
+            Err(fault) => json!({
+                "name": name.as_str(), "ok": false, "message": fault.message, "help": fault.help,
+            }),
         });
     }
     let ok = servers.iter().all(|server| server["ok"] == true);

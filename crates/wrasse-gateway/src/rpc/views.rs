@@ -84,14 +84,14 @@ pub(super) const fn phase_name(phase: Phase) -> &'static str {
 }
 
 /// A message of a transcript.
-pub(super) fn message(entry: TranscriptEntry) -> Value {
-    let mut shown = entry.body;
-    if let Some(map) = shown.as_object_mut() {
-        map.insert("seq".to_owned(), json!(entry.seq));
-        map.insert("at".to_owned(), json!(entry.at.to_string()));
-        map.insert("runId".to_owned(), json!(entry.run.as_ref().map(RunId::as_str)));
-    }
-    shown
+pub(super) fn entry(entry: TranscriptEntry) -> Value {
+    json!({
+        "seq": entry.seq,
+        "at": entry.at.to_string(),
+        "runId": entry.run.as_ref().map(RunId::as_str),
+        "role": entry.role,
+        "body": entry.body,
+    })
 }
 
 /// A job.
@@ -154,7 +154,7 @@ pub(super) fn firing(row: &FiringRow) -> Value {
         "status": row.status,
         "error": row.error,
         "summary": row.summary,
-        "delivery": row.delivered,
+        "delivered": row.delivered,
     })
 }
 
@@ -171,7 +171,7 @@ pub(super) fn ended(ended: &[Ended]) -> Value {
                 "rung": ended.rung.map(|rung| rung.name()),
                 "tookMs": u64::try_from(ended.took.as_millis()).unwrap_or(u64::MAX),
                 "processes": ended.processes,
-                "left": ended.survivors,
+                "survivors": ended.survivors,
                 "provenEmpty": ended.proven_empty,
             })
         })

@@ -1,19 +1,21 @@
 //! `why`: who holds a thing, for what, and what ends it.
 //!
-//! Every answer has `kind`, the record itself, and `lines`: pairs of a word and a sentence, in the order in which a
-//! person reads them.
+//! Every answer has `kind`, `title`, then facts as a person reads them (`is`, `held`, `for`, `ends`, `how`, `last`, `now`;
+//! a sentence or a list of sentences), and `record`: the same for programs.
 
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use wrasse_store::{RunFilter, RunRow, SessionRow};
-use wrasse_types::wire::{PsInstance, RpcFault};
-use wrasse_types::{RunId, SessionKey, UnixMillis, format_duration};
+use wrasse_types::wire::{PsInstance, RpcFault, SCHEMA};
+use wrasse_types::{JobId, RunId, SessionKey, UnixMillis, format_duration};
 
 use super::params;
 use super::views;
+use super::why_server;
 use crate::core::Core;
+use crate::cron::Armed;
 use crate::fault;
 use crate::run::first_line;
 use crate::run::state::Phase;
@@ -24,9 +26,44 @@ struct WhyParams {
     what: String,
 }
 
-type Lines = Vec<(&'static str, String)>;
+/// An answer under construction.
+pub(super) struct Story {
+    kind: &'static str,
+    title: String,
+    facts: Vec<(&'static str, String)>,
+}
 
-/// Why a run, session, instance, server or process is there.
+impl Story {
+    /// Begins one.
+    pub(super) fn new(kind: &'static str, title: impl Into<String>) -> Self {
+        Self { kind, title: title.into(), facts: Vec::new() }
+    }
+
+    /// Adds a fact; the same label again makes a list.
+    pub(super) fn fact(&mut self, label: &'static str, text: impl Into<String>) -> &mut Self {
+        self.facts.push((label, text.into()));
+        self
+    }
+
+    /// The answer.
+    pub(super) fn tell(self, record: Value) -> Value {
+        let mut answer = Map::new();
+        answer.insert("schema".to_owned(), json!(SCHEMA));
+        answer.insert("kind".to_owned(), json!(self.kind));
+        answer.insert("title".to_owned(), json!(self.title));
+        for (label, text) in self.facts {
+            match answer.get_mut(label) {
+                None => drop(answer.insert(label.to_owned(), json!(text))),
+                Some(Value::Array(list)) => list.push(json!(text)),
+                Some(single) => *single = json!([single.clone(), text]),
+            }
+        }
+        answer.insert("record".to_owned(), record);
+        Value::Object(answer)
+    }
+}
+
+/// Why a run, session, job, instance, server or process is there.
 pub(super) async fn why(core: &Arc<Core>, given: Value) -> Result<Value, RpcFault> {
     let params: WhyParams = params::read(given)?;
     let what = params.what.trim();
@@ -35,20 +72,20 @@ pub(super) async fn why(core: &Arc<Core>, given: Value) -> Result<Value, RpcFaul
         return Ok(answer);
     }
     if let Some(row) = core.store.run(&RunId::new(what)).await.map_err(failed)? {
-        return why_run(core, &row).await;
+        return Ok(why_run(core, &row).await);
     }
     if let Ok(key) = SessionKey::parse(what, &core.config.agents.default)
         && let Some(row) = core.store.session(&key).await.map_err(failed)?
     {
         return why_session(core, &row).await;
     }
-    if let Some(id) = core.cron.get(&wrasse_types::JobId::new(what)) {
-        return Ok(json!({ "kind": "job", "job": views::job(&id), "lines": [] }));
+    if let Some(job) = core.cron.get(&JobId::new(what)) {
+        return Ok(why_job(&job));
     }
     match Box::pin(core.servers.why(what)).await {
-        Some(answer) => Ok(with_lines(core, answer).await),
+        Some(answer) => Ok(why_server::tell(core, what, answer).await),
         None => Err(fault::not_found(
-            format!("{what:?} is no run, session, server, instance or process of ours"),
+            format!("{what:?} is no run, session, job, server, instance or process of ours"),
             "wrasse ps",
         )),
     }
@@ -64,84 +101,80 @@ fn own_process(core: &Core, what: &str) -> Option<Value> {
     } else {
         return None;
     };
-    let lines: Lines = vec![
-        ("is", format!("{is}, wrasse {}", identity.version)),
-        ("ends", "when it is told to".to_owned()),
-        ("now", "wrasse gateway stop".to_owned()),
-    ];
-    Some(json!({ "kind": "process", "role": role, "pid": pid, "lines": lines }))
+    let mut story = Story::new("process", format!("{pid} wrasse {role} {}", identity.version));
+    story.fact("is", is).fact("ends", "when it is told to").fact("now", "wrasse gateway stop");
+    Some(story.tell(json!({ "pid": pid, "role": role })))
 }
 
-/// The instances that a run holds leases of, or that are private to a session.
+/// Those of the living instances that a test picks.
 async fn instances(core: &Core, wanted: impl Fn(&PsInstance) -> bool) -> Vec<PsInstance> {
     let (instances, _, _) = Box::pin(core.servers.ps()).await;
     instances.into_iter().filter(|instance| wanted(instance)).collect()
 }
 
-async fn why_run(core: &Core, row: &RunRow) -> Result<Value, RpcFault> {
+async fn why_run(core: &Core, row: &RunRow) -> Value {
     let id = row.id.as_str();
     let held = instances(core, |instance| instance.leases.iter().any(|l| l.holder.id == id)).await;
-    let mut lines: Lines = vec![("is", run_is(row))];
-    match &row.parent {
-        Some(parent) => lines.push(("for", format!("run {parent} spawned it"))),
-        None => lines.push(("for", row.cause.clone())),
-    }
+    let mut story = Story::new("run", format!("{id} {} on {}", row.agent, row.session_key));
+    story.fact("is", format!("a run of agent {}", row.agent));
+    story.fact("for", chain(core, row).await);
     match core.registry.get(&row.id) {
         Some(run) => {
             let state = match run.phase() {
-                Phase::Queued => "waits for its session or its lane".to_owned(),
+                Phase::Queued => {
+                    format!("waits for its session or for the {} lane", run.lane.name())
+                }
                 Phase::Running => "is at work".to_owned(),
                 Phase::Waiting => {
                     format!("waits for {} children, holding nothing", run.pending().1)
                 }
                 Phase::Ending => "has its outcome and releases what it held".to_owned(),
             };
-            lines.push(("state", state));
-            let holds: Vec<String> =
-                held.iter().map(|i| format!("{} ({})", i.id, i.server)).collect();
-            let holds = if holds.is_empty() { "nothing".to_owned() } else { holds.join(", ") };
-            lines.push(("holds", holds));
+            story.fact("state", state).fact("holds", names(&held));
             let latest = views::deadline(&run).map_or_else(
                 || "it has no time limit".to_owned(),
                 |at| format!("at the latest {at}"),
             );
-            lines.push(("ends", format!("with its model's final text; {latest}")));
-            lines.push((
+            story.fact("ends", format!("with the final text of its model; {latest}"));
+            story.fact(
                 "now",
                 format!("wrasse runs cancel {id}   ends the run and everything it holds"),
-            ));
+            );
         }
-        None => ended_lines(row, &mut lines),
+        None => ended_facts(row, &mut story),
     }
-    Ok(json!({ "kind": "run", "run": views::run(core, row), "instances": held, "lines": lines }))
+    story.tell(json!({ "run": views::run(core, row), "instances": held }))
 }
 
-fn run_is(row: &RunRow) -> String {
-    format!("a run of agent {} on session {}", row.agent, row.session_key)
+fn names(instances: &[PsInstance]) -> String {
+    if instances.is_empty() {
+        return "nothing".to_owned();
+    }
+    let names = instances.iter().map(|instance| format!("{} ({})", instance.id, instance.server));
+    names.collect::<Vec<_>>().join(", ")
 }
 
-fn ended_lines(row: &RunRow, lines: &mut Lines) {
-    let when = row.ended_at.map_or_else(String::new, |at| format!(" at {at}"));
-    let took = row.ended_at.map_or_else(String::new, |at| {
-        format!(" after {}", format_duration(at.since(row.started_at)))
-    });
+fn ended_facts(row: &RunRow, story: &mut Story) {
     let reason = row.end.map_or("for a reason this version does not know", |end| end.text());
-    lines.push(("ended", format!("{reason}{when}{took}")));
+    let when = row.ended_at.map_or_else(String::new, |at| {
+        format!(" at {at}, after {}", format_duration(at.since(row.started_at)))
+    });
+    story.fact("ended", format!("{reason}{when}"));
     if let Some(error) = &row.error {
-        lines.push(("error", first_line(error)));
+        story.fact("error", first_line(error));
     }
-    let released = row.released.as_ref().and_then(Value::as_array);
-    lines.push((
+    let released = row.released.as_ref().and_then(Value::as_array).map_or(0, Vec::len);
+    story.fact(
         "holds",
-        match released.map(Vec::len) {
-            None | Some(0) => "nothing; it ended no server".to_owned(),
-            Some(count) => format!("nothing; it ended {count} servers, as `released` lists"),
+        match released {
+            0 => "nothing; it had no server to end".to_owned(),
+            count => format!("nothing; {count} servers ended with it"),
         },
-    ));
+    );
     if let Some(delivery) = &row.delivery {
-        lines.push(("result", delivery.clone()));
+        story.fact("result", delivery.clone());
     }
-    lines.push(("now", format!("wrasse runs show {}", row.id)));
+    story.fact("now", format!("wrasse runs show {}", row.id));
 }
 
 async fn why_session(core: &Core, row: &SessionRow) -> Result<Value, RpcFault> {
@@ -152,95 +185,62 @@ async fn why_session(core: &Core, row: &SessionRow) -> Result<Value, RpcFault> {
         RunFilter { session: Some(row.key.clone()), limit: Some(5), ..RunFilter::default() };
     let runs = core.store.runs(filter).await.map_err(|error| fault::store(&error))?;
     let runs: Vec<Value> = runs.iter().map(|run| views::run(core, run)).collect();
-    let mut lines: Lines =
-        vec![("is", format!("a session of agent {}: a record, not a process", row.agent))];
+    let mut story = Story::new("session", key);
+    story.fact("is", format!("a session of agent {}: a record, not a process", row.agent));
     if let Some(parent) = &row.spawned_by {
-        lines.push(("for", format!("spawned from session {parent}")));
+        story.fact("for", format!("spawned from session {parent}"));
     }
-    let holds = match (live.len(), held.len()) {
-        (0, 0) => "nothing: no run, no process".to_owned(),
-        (runs, instances) => format!("{runs} runs, {instances} instances of servers"),
-    };
-    lines.push(("holds", holds));
-    lines.push((
+    story.fact(
+        "holds",
+        match (live.len(), held.len()) {
+            (0, 0) => "nothing: no run, no process".to_owned(),
+            (runs, _) => format!("{runs} runs; {}", names(&held)),
+        },
+    );
+    story.fact(
         "ends",
-        "never by itself; the record is kept until it is deleted or outlives its retention"
-            .to_owned(),
-    ));
-    lines
-        .push(("now", format!("wrasse sessions stop {key}   ends what goes on; the record stays")));
-    Ok(json!({
-        "kind": "session", "session": views::session(core, row), "runs": runs, "instances": held,
-        "lines": lines,
-    }))
+        "not by itself: the record is kept until it is deleted or outlives its retention",
+    );
+    story.fact("now", format!("wrasse sessions stop {key}   ends what goes on; the record stays"));
+    Ok(story.tell(json!({
+        "session": views::session(core, row), "runs": runs, "instances": held,
+    })))
 }
 
-/// Adds what the gateway knows to what the servers know: which runs hold an instance, and their parents.
-async fn with_lines(core: &Core, mut answer: Value) -> Value {
-    let mut lines: Lines = Vec::new();
-    if let Some(instance) = answer.get("instance").cloned()
-        && answer["kind"] == "instance"
-    {
-        lines.push((
-            "is",
-            format!("instance {} of server {}", text(&instance["id"]), text(&instance["server"])),
-        ));
-        let leases = instance["leases"].as_array().cloned().unwrap_or_default();
-        let mut runs = Vec::new();
-        for lease in &leases {
-            let holder = &lease["holder"];
-            let mut held = format!("{} {}", text(&holder["kind"]), text(&holder["id"]));
-            if let Ok(Some(row)) = core.store.run(&RunId::new(text(&holder["id"]))).await {
-                held = format!("run {}: {}", row.id, chain(core, &row).await);
-                runs.push(views::run(core, &row));
-            }
-            lines.push(("held", format!("by {held}")));
-            lines.push(("for", text(&lease["reason"])));
-        }
-        if leases.is_empty() {
-            lines.push(("held", "by nobody".to_owned()));
-        }
-        let ends = &instance["ends"];
-        let when = match ends["when"].as_str() {
-            Some(when) => format!("{} ({when})", text(&ends["because"])),
-            None => text(&ends["because"]),
-        };
-        lines.push(("ends", when));
-        let now = format!(
-            "wrasse mcp stop {}   ends this; a call in flight fails",
-            text(&instance["id"])
-        );
-        lines.push(("now", now));
-        answer["runs"] = json!(runs);
+fn why_job(job: &Armed) -> Value {
+    let row = &job.row;
+    let mut story = Story::new("job", format!("{} \"{}\"", row.id, row.name));
+    story.fact("is", format!("a job of agent {}, from the {}", row.agent, row.origin));
+    if let Err(error) = &job.meaning {
+        story.fact("fault", format!("it cannot fire: {error}"));
     }
-    answer["lines"] = json!(lines);
-    answer["asOf"] = json!(UnixMillis::now());
-    answer
+    match &row.running_run {
+        Some(run) => story.fact("holds", format!("run {run}, which goes on")),
+        None => story.fact("holds", "nothing"),
+    };
+    let next = row.next_due_at.filter(|_| row.enabled);
+    story.fact("next", next.map_or_else(|| "never".to_owned(), |at| at.to_string()));
+    story
+        .fact("now", format!("wrasse cron disable {}   ends its run and fires it no more", row.id));
+    story.tell(views::job(job))
 }
 
-/// A run with everything above it, in one sentence.
-async fn chain(core: &Core, row: &RunRow) -> String {
-    let mut sentence = format!("{} on {}", row.agent, row.session_key);
+/// What started a run, with everything above it, in one sentence.
+pub(super) async fn chain(core: &Core, row: &RunRow) -> String {
+    let mut sentence = String::new();
     let mut at = row.clone();
     // Bounded, so that a circle in the store cannot hold the answer up.
     for _ in 0..16 {
         let Some(parent) = at.parent.clone() else { break };
         match core.store.run(&parent).await {
             Ok(Some(above)) => {
-                sentence.push_str(&format!(", spawned by {} ({})", above.id, above.agent));
+                let since = UnixMillis::to_string(&at.started_at);
+                sentence.push_str(&format!("spawned {since} by {} ({}), ", above.id, above.agent));
                 at = above;
             }
             Ok(None) | Err(_) => break,
         }
     }
-    sentence.push_str(&format!(", started by {}", at.cause));
+    sentence.push_str(&format!("started by {} at {}", at.cause, at.started_at));
     sentence
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    }
 }

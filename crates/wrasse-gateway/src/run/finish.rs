@@ -200,7 +200,7 @@ fn released_json(ended: &[EndedServer]) -> Value {
                 "rung": ended.rung.map(|rung| rung.name()),
                 "tookMs": u64::try_from(ended.took.as_millis()).unwrap_or(u64::MAX),
                 "processes": ended.processes,
-                "left": ended.survivors,
+                "survivors": ended.survivors,
             })
         })
         .collect();

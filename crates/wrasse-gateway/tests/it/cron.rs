@@ -38,7 +38,7 @@ async fn an_isolated_job_fires_again_and_again_in_sessions_of_its_own() {
     let ended: Vec<&Value> = runs.iter().filter(|run| !run["endedAt"].is_null()).collect();
     assert!(ended.iter().all(|run| run["status"] == "ok"), "{runs:?}");
     assert!(ended.iter().all(|run| run["summary"] == "heard: [cron:beat beat] tick"), "{runs:?}");
-    assert!(ended.iter().all(|run| run["delivery"] == "not requested"));
+    assert!(ended.iter().all(|run| run["delivered"] == "not requested"));
     let sessions =
         station.ok("sessions.list", json!({ "prefix": "agent:main:cron:beat:run:" })).await;
     assert!(sessions["total"].as_u64().unwrap() >= 3);
@@ -98,7 +98,7 @@ async fn the_jobs_result_holds_what_its_children_found() {
     assert!(text.starts_with("final: ") && text.contains("gold"), "{text}");
     assert!(answer["delivery"].as_str().unwrap().contains("NOT delivered"), "{answer}");
     let runs = ended_firings(&station, "dig", 1).await;
-    assert_eq!(runs[0]["delivery"], "not delivered");
+    assert_eq!(runs[0]["delivered"], "not delivered");
     let line =
         station.reports.lock().unwrap().iter().find(|r| r.run.as_str() == run).unwrap().to_string();
     assert!(

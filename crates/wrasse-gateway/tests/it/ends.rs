@@ -106,6 +106,7 @@ async fn cancelled() {
     for (params, reason) in [
         (json!({}), "cancelled"),
         (json!({ "reason": "client_interrupted" }), "client_interrupted"),
+        (json!({ "reason": "client_timeout" }), "run_timeout"),
     ] {
         let run = hanging_run(&station).await;
         let mut params = params;

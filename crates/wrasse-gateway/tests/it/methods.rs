@@ -37,10 +37,11 @@ async fn the_state_of_things() {
     assert_eq!(ps["instances"], json!([]));
     let why = station.ok("why", json!({ "what": run })).await;
     assert_eq!(why["kind"], "run");
-    assert!(why["lines"].as_array().unwrap().iter().any(|line| line[0] == "ends"), "{why}");
+    assert!(why["ends"].as_str().unwrap().contains("final text"), "{why}");
+    assert_eq!(why["record"]["run"]["id"], run);
     assert_eq!(station.ok("why", json!({ "what": "agent:main:s" })).await["kind"], "session");
     let own = station.ok("why", json!({ "what": std::process::id().to_string() })).await;
-    assert_eq!(own["role"], "gateway");
+    assert_eq!(own["record"]["role"], "gateway");
     assert_eq!(station.refused("why", json!({ "what": "r-nothing" })).await.code, "not_found");
     assert_eq!(station.refused("mcp.probe", json!({ "name": "x" })).await.code, "not_found");
     assert_eq!(station.ok("mcp.status", json!({})).await["servers"], json!([]));

@@ -176,10 +176,9 @@ impl Station {
     /// The texts of a session, with their roles.
     pub(crate) async fn texts(&self, key: &str) -> Vec<(String, String)> {
         let history = self.ok("sessions.history", json!({ "key": key })).await;
-        let text =
-            |message: &Value, name: &str| message[name].as_str().unwrap_or_default().to_owned();
-        let messages = history["messages"].as_array().unwrap();
-        messages.iter().map(|message| (text(message, "role"), text(message, "text"))).collect()
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let entries = history["entries"].as_array().unwrap();
+        entries.iter().map(|entry| (text(&entry["role"]), text(&entry["body"]["text"]))).collect()
     }
 
     /// Runs that are not over.
