@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use wrasse_types::{EndReason, SessionKind};
+use wrasse_types::wire::RpcFault;
+use wrasse_types::{EndReason, SessionKey, SessionKind};
 
 use crate::core::Core;
 use crate::fault;
@@ -30,9 +31,19 @@ pub(crate) async fn settle(core: &Arc<Core>, child: &LiveRun, outcome: &Outcome)
         None => message,
     };
     let Some(unread) = unread else { return };
-    if let Err(fault) = wake(core, requester, unread).await {
-        tracing::warn!(run = %child.id, session = %requester.session,
-            "the result could not be announced ({}); it is kept with the run", fault.message);
+    wake_or_say(core, &requester.session, unread).await;
+}
+
+/// Brings the messages that a run could not read before it ended to its session all the same.
+pub(crate) async fn wake_for_unread(core: &Arc<Core>, run: &LiveRun, unread: Vec<String>) {
+    for message in unread {
+        wake_or_say(core, &run.key, message).await;
+    }
+}
+
+async fn wake_or_say(core: &Arc<Core>, session: &SessionKey, message: String) {
+    if let Err(fault) = Box::pin(wake(core, session, message)).await {
+        tracing::warn!(%session, "a result could not be announced ({}); it is kept with its run", fault.message);
     }
 }
 
@@ -100,12 +111,7 @@ fn error_of(outcome: &Outcome) -> String {
 }
 
 /// Wakes a session whose run is over.
-async fn wake(
-    core: &Arc<Core>,
-    requester: &Requester,
-    message: String,
-) -> Result<(), wrasse_types::wire::RpcFault> {
-    let key = &requester.session;
+async fn wake(core: &Arc<Core>, key: &SessionKey, message: String) -> Result<(), RpcFault> {
     match key.kind() {
         SessionKind::Main | SessionKind::Other => {}
         // Their runs wait for their children; one that is over has stopped them, so nobody reads this.
@@ -152,7 +158,7 @@ mod tests {
     use std::time::Duration;
 
     use tokio_util::sync::CancellationToken;
-    use wrasse_types::{AgentId, RunId, SessionId, SessionKey, UnixMillis};
+    use wrasse_types::{AgentId, RunId, SessionId, UnixMillis};
 
     use super::*;
     use crate::frame::{BEGIN, END};

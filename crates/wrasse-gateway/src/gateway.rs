@@ -189,8 +189,12 @@ impl Gateway {
 
     /// Whether the gateway takes work.
     pub fn readiness(&self) -> Readiness {
-        let failing: Vec<String> =
-            self.core.draining().map(|_| "shutting down".to_owned()).into_iter().collect();
+        let mut failing = Vec::new();
+        if self.core.draining().is_some() {
+            failing.push("shutting down".to_owned());
+        } else if self.core.scope.is_cancelled() {
+            failing.push("a part of the gateway failed; its log has the cause".to_owned());
+        }
         Readiness { ready: failing.is_empty(), failing }
     }
 

@@ -104,6 +104,9 @@ async fn fire(
     due: UnixMillis,
     now: UnixMillis,
 ) -> Result<RunId, FireError> {
+    if core.draining().is_some() {
+        return Err(FireError::Failed(fault::draining()));
+    }
     let run = new_run_id();
     let job = core.cron.claim(id, &run, now).ok_or(FireError::Gone)?.map_err(FireError::Running)?;
     let claimed = core.store.begin_firing(id, due).await;

@@ -86,7 +86,7 @@ pub(crate) fn admit(
 
 async fn admit_now(core: &Arc<Core>, request: RunRequest) -> Result<Admitted, RpcFault> {
     let admission = core.admission.lock().await;
-    if core.draining().is_some() {
+    if core.draining().is_some() || core.scope.is_cancelled() {
         return Err(fault::draining());
     }
     core.agent(&request.agent)?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use wrasse_mcp::{Ended, ServerLeases};
-use wrasse_scope::clock;
+use wrasse_scope::{TaskHandle, clock};
 use wrasse_store::{NewSession, StoreError};
 use wrasse_types::EndReason;
 
@@ -55,6 +55,8 @@ pub(crate) struct Held {
     pub(crate) leases: Option<ServerLeases>,
     pub(crate) slot: Option<LaneSlot>,
     pub(crate) ticket: Ticket,
+    /// What the run gave up before it waited; ends on, whatever becomes of the run meanwhile.
+    pub(crate) releasing: Option<TaskHandle<Vec<Ended>>>,
     /// What has ended already, while the run waited.
     pub(crate) ended: Vec<Ended>,
     pub(crate) tally: Tally,
@@ -103,8 +105,14 @@ pub(crate) async fn unless_ended<F: Future>(
 /// Takes a run from acceptance to its very end.
 pub(crate) async fn supervise(core: Arc<Core>, task: Task) {
     let Task { run, ticket, entry, message, models, session, beginning } = task;
-    let mut held =
-        Held { leases: None, slot: None, ticket, ended: Vec::new(), tally: Tally::default() };
+    let mut held = Held {
+        leases: None,
+        slot: None,
+        ticket,
+        releasing: None,
+        ended: Vec::new(),
+        tally: Tally::default(),
+    };
     let plan = turns::Plan { message, models, session, beginning };
     let end = {
         let work = AssertUnwindSafe(turns::work(&core, &run, &mut held, plan)).catch_unwind();

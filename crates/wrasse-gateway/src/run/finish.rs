@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wrasse_mcp::Ended;
-use wrasse_scope::clock;
+use wrasse_mcp::{Ended, ServerLeases};
+use wrasse_scope::{TaskHandle, clock};
 use wrasse_store::RunEnd;
 use wrasse_types::{EndReason, GoneReason, UnixMillis};
 
@@ -36,9 +36,6 @@ pub(crate) async fn finish(
     let outcome = Arc::new(outcome_of(core, run, &held, end));
     run.set_phase(Phase::Ending);
     let unread = run.close_inbox();
-    if !unread.is_empty() {
-        tracing::info!(run = %run.id, count = unread.len(), "messages came in too late for the run to read");
-    }
     record(core, run, &outcome).await;
     run.publish(Arc::clone(&outcome));
     match cascade(outcome.reason, run.child_policy) {
@@ -47,16 +44,14 @@ pub(crate) async fn finish(
                 child.request_end(EndReason::ParentStopped);
             }
         }
-        Cascade::GoOn => {}
+        Cascade::GoOn => Box::pin(announce::wake_for_unread(core, run, unread)).await,
     }
     Box::pin(announce::settle(core, run, &outcome)).await;
-    let Held { leases, slot, ticket, mut ended, tally: _ } = held;
-    if let Some(leases) = leases {
-        match clock::timeout(RELEASE_MAX, Box::pin(leases.release())).await {
-            Ok(gone) => ended.extend(gone),
-            Err(elapsed) => {
-                tracing::error!(run = %run.id, %elapsed, "servers of the run are still ending; `wrasse ps` shows them");
-            }
+    let Held { leases, slot, ticket, releasing, mut ended, tally: _ } = held;
+    match clock::timeout(RELEASE_MAX, Box::pin(release(leases, releasing))).await {
+        Ok(gone) => ended.extend(gone),
+        Err(elapsed) => {
+            tracing::error!(run = %run.id, %elapsed, "servers of the run are still ending; `wrasse ps` shows them");
         }
     }
     let ended: Vec<EndedServer> = ended.into_iter().map(ended_server).collect();
@@ -70,6 +65,28 @@ pub(crate) async fn finish(
     drop(slot);
     drop(ticket);
     drop(entry);
+}
+
+/// Releases what a run holds, and waits for what it released before.
+async fn release(
+    leases: Option<ServerLeases>,
+    releasing: Option<TaskHandle<Vec<Ended>>>,
+) -> Vec<Ended> {
+    let now = async {
+        match leases {
+            Some(leases) => leases.release().await,
+            None => Vec::new(),
+        }
+    };
+    let before = async {
+        match releasing {
+            Some(task) => task.await.unwrap_or_default(),
+            None => Vec::new(),
+        }
+    };
+    let (mut ended, more) = tokio::join!(now, before);
+    ended.extend(more);
+    ended
 }
 
 fn outcome_of(core: &Core, run: &LiveRun, held: &Held, end: WorkEnd) -> Outcome {

@@ -8,6 +8,7 @@ use futures::stream::FuturesUnordered;
 use wrasse_config::Agent;
 use wrasse_mcp::ServerLeases;
 use wrasse_model::{Message, ToolCall, TurnFailure, TurnReply, TurnRequest};
+use wrasse_scope::TaskKind;
 use wrasse_store::{NewSession, RunState};
 use wrasse_types::{EndReason, GoneReason, Holder};
 
@@ -259,9 +260,16 @@ async fn wait_for_children(setup: &Setup<'_>, held: &mut Held) -> Result<(), Wor
     core.store.set_run_state(&run.id, RunState::Waiting).await?;
     held.slot = None;
     if let Some(leases) = held.leases.take() {
-        held.ended.extend(Box::pin(leases.release()).await);
+        // A task of its own: an end that is asked for meanwhile must not cut the release short.
+        held.releasing =
+            Some(core.scope.spawn_value(TaskKind::Run, async move { leases.release().await }));
     }
     unless_ended(&run.token, run.children_settled()).await?;
+    if let Some(releasing) = &mut held.releasing {
+        let gone = unless_ended(&run.token, releasing).await?;
+        held.releasing = None;
+        held.ended.extend(gone.unwrap_or_default());
+    }
     held.slot = Some(unless_ended(&run.token, core.lanes.enter(run.lane)).await?);
     run.set_phase(Phase::Running);
     core.store.set_run_state(&run.id, RunState::Running).await?;

@@ -139,7 +139,9 @@ async fn stopped() {
 /// The store fails under a run: the run ends, the gateway goes on to shut down in order.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_of_ours_ends_only_its_run() {
-    let rules = json!([rule(json!({}), json!({ "text": "late", "delay_ms": 500 }))]);
+    let mut endless = calls("sessions_list", json!({}));
+    endless["delay_ms"] = json!(100);
+    let rules = json!([rule(json!({}), endless)]);
     let station = Station::start(rules, json!({})).await;
     let run = hanging_run(&station).await;
     station.store.close().await;
