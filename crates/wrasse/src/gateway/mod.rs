@@ -10,6 +10,8 @@ pub(crate) use local::local;
 pub(crate) use serve::run;
 
 use std::ffi::OsString;
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 use wrasse_config::GuardSource;
 use wrasse_contain::{Guard, warden};
@@ -48,12 +50,23 @@ pub(crate) fn guard(source: GuardSource) -> Guard {
 }
 
 /// The multi-threaded runtime everything of the gateway runs on. Two workers serve hundreds of runs: they wait.
+///
+/// Threads for blocking work (small files) are made now and kept, so that the number of threads never changes: an
+/// operator who watches it sees a leak, or nothing.
 fn runtime() -> Result<tokio::runtime::Runtime, ExpectedError> {
-    tokio::runtime::Builder::new_multi_thread()
+    const BLOCKING_THREADS: usize = 2;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(4)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(Duration::from_secs(u64::from(u32::MAX)))
         .thread_name("wrasse")
         .enable_all()
         .build()
-        .map_err(|error| ExpectedError::new(Exit::Internal, format!("no runtime: {error}")))
+        .map_err(|error| ExpectedError::new(Exit::Internal, format!("no runtime: {error}")))?;
+    let all_made = Arc::new(Barrier::new(BLOCKING_THREADS));
+    for _ in 0..BLOCKING_THREADS {
+        let all_made = Arc::clone(&all_made);
+        runtime.spawn_blocking(move || all_made.wait());
+    }
+    Ok(runtime)
 }

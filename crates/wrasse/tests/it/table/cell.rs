@@ -40,7 +40,7 @@ pub(super) fn configure(station: &Station, extra: Value) {
     let mut agents = vec![json!({ "id": "hub", "default": true, "tools": { "deny": ["f-*"] },
         "subagents": { "allowAgents": ["*"] } })];
     let mut rules = vec![
-        json!({ "when": { "agent": "hub", "last": "user", "text": "spawn" },
+        json!({ "when": { "agent": "hub", "last": "user", "text": "spawn", "times": 1 },
             "reply": { "calls": spawns(station) } }),
         json!({ "when": { "agent": "hub" }, "reply": { "text": "the hub is done" } }),
     ];

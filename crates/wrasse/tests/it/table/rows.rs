@@ -69,7 +69,7 @@ fn session_kept() {
     station.assert_no_servers(GONE);
     for mode in FIXTURES {
         let shown = station.json(&["sessions", "show", &key(mode)]);
-        assert_eq!(shown["key"], key(mode));
+        assert_eq!(shown["session"]["key"], key(mode));
         let out = station.ok(&["agent", "-m", "echo", "--session-key", &key(mode)]);
         assert_eq!(out.trim(), "done");
     }
@@ -456,7 +456,7 @@ fn warden_killed() {
     for (mode, run) in &runs {
         if *mode != Mode::ExitNow {
             let shown = station.json(&["runs", "show", run]);
-            let reason = shown["endReason"].as_str().unwrap();
+            let reason = shown["run"]["endReason"].as_str().unwrap();
             assert!(matches!(reason, "warden_lost" | "gateway_lost"), "{shown:#}");
         }
     }
