@@ -10,13 +10,11 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::watch;
-use wrasse_contain::{Contained, Containment, Ladder};
-use wrasse_lease::{
-    Backend, ExitNote, Key, Running, StartFault, StartRequest, StopReport, StopTree, Vitals,
-};
+use wrasse_contain::{Contained, Containment};
+use wrasse_lease::{Backend, ExitNote, Key, Running, StartFault, StartRequest, StopReport, Vitals};
 use wrasse_scope::{Scope, TaskHandle, TaskKind, clock};
 use wrasse_store::{GuardianIdentity, Ledger, NewInstance, Store};
-use wrasse_types::GoneReason;
+use wrasse_types::StopRung;
 
 use crate::catalogue::Catalogue;
 use crate::connection::{Connection, Handle, HandshakeFault, Keeper, Peering, Signals, handshake};
@@ -25,10 +23,17 @@ use crate::install::{FIRST_LAUNCH_LIMIT, Installs, Turn};
 use crate::launch::{Launch, LaunchSpec};
 use crate::minder;
 use crate::stderr::{StderrTail, drain};
+use crate::tree::{LAST_WORDS, Tree, report};
 use crate::wire::{WireState, Writer};
 
-/// How long we wait for a status or a last line that must come.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// The end of a start that never had a process of the server's.
+const NOTHING_RAN: StopReport = StopReport {
+    rung: StopRung::AlreadyGone,
+    took: Duration::ZERO,
+    processes: 0,
+    survivors: 0,
+    proven_empty: true,
+};
 
 /// Starts servers.
 pub(crate) struct ServerBackend {
@@ -69,10 +74,16 @@ impl ServerBackend {
     ) -> Result<Running<Handle>, StartFault> {
         let launch = Arc::clone(&request.spec);
         let turn = self.installs.turn(&launch, request.instance, &request.token).await;
-        let turn = turn.map_err(|()| StartFault::cancelled())?;
+        let turn = turn.map_err(|()| {
+            request.progress.ended(NOTHING_RAN);
+            StartFault::cancelled()
+        })?;
         let (mut born, stdout) = match Box::pin(self.give_birth(&launch, &request)).await {
             Ok(born) => born,
-            Err(cause) => return Err(self.put_into_words(&cause, &launch, None)),
+            Err(cause) => {
+                request.progress.ended(NOTHING_RAN);
+                return Err(self.put_into_words(&cause, &launch, None));
+            }
         };
         let stage = Box::pin(self.bring_up(&launch, &request, &mut born, stdout, turn.as_ref()));
         match stage.await {
@@ -82,7 +93,9 @@ impl ServerBackend {
                 }
                 Ok(self.ready(&launch, born, peering, tools))
             }
-            Err((cause, keeper)) => Err(Box::pin(self.give_up(&launch, born, cause, keeper)).await),
+            Err((cause, keeper)) => {
+                Err(Box::pin(self.give_up(&request, born, cause, keeper)).await)
+            }
         }
     }
 
@@ -97,13 +110,9 @@ impl ServerBackend {
                 .await
                 .map_err(|source| Cause::Workspace { path: launch.cwd.clone(), source })?;
         }
-        let prepared = tokio::select! {
-            biased;
-            () = request.token.cancelled() => return Err(Cause::Cancelled),
-            prepared = self.containment.prepare(launch.spawn_spec(request.instance)) => {
-                prepared.map_err(Cause::Spawn)?
-            }
-        };
+        // Short, and never cut off by a cancel: half a guardian could not be proven gone.
+        let spec = launch.spawn_spec(request.instance);
+        let prepared = self.containment.prepare(spec).await.map_err(Cause::Spawn)?;
         let guardian = prepared.guardian();
         let identity = GuardianIdentity {
             pid: guardian.pid,
@@ -124,6 +133,7 @@ impl ServerBackend {
         self.note_running(request, vitals);
         let pipes = (contained.take_stdin(), contained.take_stdout(), contained.take_stderr());
         let (Some(stdin), Some(stdout), Some(from)) = pipes else {
+            // Our own containment gave no pipes: a fault of ours, with nobody to talk to.
             contained.kill().await;
             return Err(Cause::Pipes);
         };
@@ -242,11 +252,12 @@ impl ServerBackend {
     /// Ends the tree of a start that failed, then says why it failed, its last words included.
     async fn give_up(
         &self,
-        launch: &Launch,
+        request: &StartRequest<LaunchSpec>,
         born: Born,
         cause: Cause,
         keeper: Option<Keeper>,
     ) -> StartFault {
+        let launch = &request.spec;
         let exit = born.contained.exited();
         let closed = matches!(
             cause,
@@ -263,6 +274,7 @@ impl ServerBackend {
         };
         born.writer.close().await;
         let outcome = born.contained.stop(launch.ladder()).await;
+        request.progress.ended(report(&outcome));
         if let Some(keeper) = keeper {
             keeper.finish().await;
         }
@@ -332,63 +344,5 @@ impl Backend for ServerBackend {
 
     fn survivors(&self, vitals: Vitals) -> u32 {
         u32::try_from(self.containment.processes(vitals.guardian_pid).len()).unwrap_or(u32::MAX)
-    }
-}
-
-/// The right to end one server. Dropping it kills the tree.
-struct Tree {
-    contained: Contained,
-    keeper: Keeper,
-    ladder: Ladder,
-    drained: TaskHandle<()>,
-    gone: Arc<watch::Sender<Option<ExitNote>>>,
-}
-
-impl Tree {
-    async fn end(self, why: GoneReason) -> StopReport {
-        // Whoever still calls is told first, and why; a reason that came from the server itself stays.
-        self.gone.send_if_modified(|note| {
-            let ours = note.is_none();
-            note.get_or_insert_with(|| ExitNote { reason: why, text: stop_text(why).to_owned() });
-            ours
-        });
-        // The ladder's first rung is a closed stdin, and the writer is ours.
-        self.keeper.close_stdin().await;
-        let outcome = self.contained.stop(self.ladder).await;
-        self.keeper.finish().await;
-        if clock::timeout(LAST_WORDS, self.drained).await.is_err() {
-            tracing::debug!("stderr of an ended server is still held open");
-        }
-        StopReport {
-            rung: outcome.rung,
-            took: outcome.took,
-            processes: outcome.processes,
-            survivors: outcome.survivors,
-            proven_empty: outcome.proven_empty,
-        }
-    }
-}
-
-impl StopTree for Tree {
-    fn stop(self: Box<Self>, why: GoneReason) -> BoxFuture<'static, StopReport> {
-        Box::pin(self.end(why))
-    }
-}
-
-/// Why a call on a server that we stop fails.
-fn stop_text(why: GoneReason) -> &'static str {
-    match why {
-        GoneReason::Released => "was released",
-        GoneReason::Idle => "was stopped for being idle",
-        GoneReason::SessionEnded => "was stopped because its session ended",
-        GoneReason::StoppedByOperator => "was stopped by operator",
-        GoneReason::Replaced => "was stopped to be replaced",
-        GoneReason::StartFailed => "did not start",
-        GoneReason::Exited => "exited",
-        GoneReason::Broken => "was stopped because it broke the protocol",
-        GoneReason::GuardianLost => "was ended because its guardian died",
-        GoneReason::Budget => "was stopped by a budget",
-        GoneReason::GatewayStopped => "was stopped because the gateway stops",
-        GoneReason::Swept => "was ended by the sweep at start",
     }
 }

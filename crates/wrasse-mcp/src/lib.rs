@@ -7,7 +7,7 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | `servers`, `offer`, `leases`, `report` | the handle of the gateway |
-//! | `backend`, `minder`, `install` | how one instance is started, watched and stopped |
+//! | `backend`, `tree`, `minder`, `install` | how one instance is started, watched and stopped |
 //! | `connection`, `wire`, `stderr` | what is said over its pipes |
 //! | `launch`, `environment`, `package`, `fingerprint` | what is started, and what makes it the same server |
 //! | `catalogue`, `naming`, `content`, `fault`, `glob` | what models and people read |
@@ -34,6 +34,7 @@ mod package;
 mod report;
 mod servers;
 mod stderr;
+mod tree;
 mod types;
 mod wire;
 

@@ -82,7 +82,7 @@ impl Connection {
         let id = handle.id.clone();
         let listening = self.signals.listen(handle.progress_token.clone());
         let ended = self.answer(handle, &listening, limits, token, progress).await;
-        let begun = self.wire.take_begun(&id);
+        let begun = self.wire.written.settle(&id);
         match ended {
             Ok(result) => Ok(result),
             Err(CallFault::Lost { note, .. }) => Err(CallFault::Lost { begun, note }),

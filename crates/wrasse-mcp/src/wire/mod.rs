@@ -7,11 +7,14 @@
 mod lines;
 mod message;
 mod writer;
+mod written;
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, RequestId, ServerJsonRpcMessage};
+use rmcp::model::{
+    ClientJsonRpcMessage, ClientRequest, JsonRpcMessage, JsonRpcRequest, RequestId,
+    ServerJsonRpcMessage,
+};
 use rmcp::service::RoleClient;
 use rmcp::transport::Transport;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -19,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use lines::{LINE_LEN_MAX, Line, LineBuffer};
 pub(crate) use writer::{WireError, Writer};
+use written::Written;
 
 /// How much of the first bad line is kept.
 const BAD_LINE_LEN_MAX: usize = 300;
@@ -36,7 +40,8 @@ pub(crate) struct BadLines {
 #[derive(Debug, Default)]
 pub(crate) struct WireState {
     bad: Mutex<BadLines>,
-    begun: Mutex<HashSet<RequestId>>,
+    /// Which calls the server can have seen.
+    pub(crate) written: Written,
     /// Cancelled when the server closed its stdout.
     pub(crate) ended: CancellationToken,
 }
@@ -45,15 +50,6 @@ impl WireState {
     /// The bad lines so far.
     pub(crate) fn bad(&self) -> BadLines {
         self.bad.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Whether any byte of this request was written; asking forgets it.
-    pub(crate) fn take_begun(&self, id: &RequestId) -> bool {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
-    }
-
-    fn note_begun(&self, id: RequestId) {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
     }
 
     fn note_bad(&self, text: String) {
@@ -111,6 +107,21 @@ fn readable(bytes: &[u8]) -> String {
     if kept.len() < bytes.len() { format!("{text}…") } else { text.trim_end().to_owned() }
 }
 
+/// The id of a tool call: only what may have an effect is followed.
+fn call_id(message: &ClientJsonRpcMessage) -> Option<RequestId> {
+    match message {
+        JsonRpcMessage::Request(JsonRpcRequest {
+            id,
+            request: ClientRequest::CallToolRequest(_),
+            ..
+        }) => Some(id.clone()),
+        JsonRpcMessage::Request(_)
+        | JsonRpcMessage::Response(_)
+        | JsonRpcMessage::Notification(_)
+        | JsonRpcMessage::Error(_) => None,
+    }
+}
+
 impl<R: AsyncRead + Send + Unpin + 'static> Transport<RoleClient> for Wire<R> {
     type Error = WireError;
 
@@ -118,12 +129,7 @@ impl<R: AsyncRead + Send + Unpin + 'static> Transport<RoleClient> for Wire<R> {
         &mut self,
         item: ClientJsonRpcMessage,
     ) -> impl Future<Output = Result<(), WireError>> + Send + 'static {
-        let id = match &item {
-            JsonRpcMessage::Request(request) => Some(request.id.clone()),
-            JsonRpcMessage::Response(_)
-            | JsonRpcMessage::Notification(_)
-            | JsonRpcMessage::Error(_) => None,
-        };
+        let id = call_id(&item);
         let bytes = serde_json::to_vec(&item).map(|mut bytes| {
             bytes.push(b'\n');
             bytes
@@ -132,13 +138,7 @@ impl<R: AsyncRead + Send + Unpin + 'static> Transport<RoleClient> for Wire<R> {
         let state = self.state.clone();
         async move {
             let bytes = bytes.map_err(WireError::Encode)?;
-            writer
-                .write(&bytes, || {
-                    if let Some(id) = id {
-                        state.note_begun(id);
-                    }
-                })
-                .await
+            writer.write(&bytes, id.as_ref().map(|id| (&state.written, id))).await
         }
     }
 

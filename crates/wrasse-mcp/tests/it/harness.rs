@@ -146,9 +146,10 @@ impl World {
         for ended in self.servers.stop_all(Duration::from_secs(10)).await {
             assert!(ended.proven_empty, "{ended:?}");
         }
-        let (instances, leftovers, _) = self.servers.ps().await;
+        let (instances, leftovers, totals) = self.servers.ps().await;
         assert!(instances.is_empty(), "{instances:?}");
         assert!(leftovers.is_empty(), "{leftovers:?}");
+        assert_eq!(totals.trees, totals.proven_empty, "{totals:?}");
         self.scope.cancel();
         let report = self.scope.join(Duration::from_secs(10)).await;
         assert!(report.is_clean(), "{report:?}");
