@@ -121,7 +121,7 @@ async fn admit_now(core: &Arc<Core>, request: RunRequest) -> Result<Admitted, Rp
         run.request_end(EndReason::ParentStopped);
     }
     drop(admission);
-    tracing::info!(run = %run.id, session = %run.key, cause = %run.cause.text(), "run accepted");
+    tracing::debug!(run = %run.id, session = %run.key, cause = %run.cause.text(), "run accepted");
     let task = Task {
         run: Arc::clone(&run),
         ticket,

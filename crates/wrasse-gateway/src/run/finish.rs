@@ -1,8 +1,8 @@
 //! The end of a run: every end goes through [`finish`], whatever brought it about.
 //!
 //! Order: the outcome is recorded and known to waiters; children are stopped where the end says so; the parent is told;
-//! then the servers are released and waited for; then the job's history, the line that says what was released, and at
-//! the very last the session and the lane are free for the next run.
+//! the lane is free; then the servers are released and waited for; then the job's history, the line that says what was
+//! released, and at the very last the session is free for the next run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +48,8 @@ pub(crate) async fn finish(
     }
     Box::pin(announce::settle(core, run, &outcome)).await;
     let Held { leases, slot, ticket, releasing, mut ended, tally: _ } = held;
+    // A server that is slow to end must not keep other runs from their work.
+    drop(slot);
     match clock::timeout(RELEASE_MAX, Box::pin(release(leases, releasing))).await {
         Ok(gone) => ended.extend(gone),
         Err(elapsed) => {
@@ -62,7 +64,6 @@ pub(crate) async fn finish(
     let retry_at = results::run_over(core, run, &outcome).await;
     (core.report)(&report(run, &outcome, ended, retry_at));
     // The next run on the session may begin, and whoever waits for the very end is told, in this order.
-    drop(slot);
     drop(ticket);
     drop(entry);
 }
