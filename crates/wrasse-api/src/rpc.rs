@@ -30,8 +30,7 @@ pub(crate) async fn healthz() -> Json<Value> {
 /// Ready: 503 with what fails while starting and while draining.
 pub(crate) async fn readyz(State(door): State<Door>) -> Response {
     let readiness = door.gateway.readiness();
-    let status =
-        if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({ "ready": readiness.ready, "failing": readiness.failing });
     (status, Json(body)).into_response()
 }
@@ -47,9 +46,7 @@ pub(crate) async fn call(
         return fault_response(RpcFault {
             code: "unauthorized".to_owned(),
             message: "the token is missing or wrong".to_owned(),
-            help: Some(
-                "use the one in <state dir>/token, or set WRASSE_GATEWAY_TOKEN".to_owned(),
-            ),
+            help: Some("use the one in <state dir>/token, or set WRASSE_GATEWAY_TOKEN".to_owned()),
         });
     }
     let params = if body.iter().all(u8::is_ascii_whitespace) {
@@ -67,9 +64,9 @@ pub(crate) async fn call(
         }
     };
     let gateway = door.gateway.clone();
-    let task = door.scope.spawn_value(TaskKind::RequestHandler, async move {
-        gateway.rpc(&method, params).await
-    });
+    let task = door
+        .scope
+        .spawn_value(TaskKind::RequestHandler, async move { gateway.rpc(&method, params).await });
     match task.await {
         Ok(Ok(answer)) => Json(answer).into_response(),
         Ok(Err(fault)) => fault_response(fault),

@@ -4,11 +4,19 @@ use std::time::Duration;
 
 /// Says why a text is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a duration: write a number and a unit (ms, s, m, h, d, w), as in \"30s\" or \"1h30m\"")]
+#[error(
+    "{0:?} is not a duration: write a number and a unit (ms, s, m, h, d, w), as in \"30s\" or \"1h30m\""
+)]
 pub struct DurationError(String);
 
-const UNITS: [(&str, u64); 6] =
-    [("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const UNITS: [(&str, u64); 6] = [
+    ("w", 604_800_000),
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1000),
+    ("ms", 1),
+];
 
 /// Reads a duration: one or more numbers, each with a unit.
 ///
@@ -67,7 +75,9 @@ mod tests {
         assert_eq!(ms("2s"), Ok(2000));
         assert_eq!(ms("1h30m"), Ok(5_400_000));
         assert_eq!(ms("1h 30m"), Ok(5_400_000));
-        for bad in ["", "5", "s", "5x", "5 s", "-1s", "99999999999999999999s", "999999999999999999w"] {
+        for bad in
+            ["", "5", "s", "5x", "5 s", "-1s", "99999999999999999999s", "999999999999999999w"]
+        {
             assert!(parse_duration(bad).is_err(), "{bad:?}");
         }
     }
