@@ -144,6 +144,7 @@ async fn a_fault_of_ours_ends_only_its_run() {
     let rules = json!([rule(json!({}), endless)]);
     let station = Station::start(rules, json!({})).await;
     let run = hanging_run(&station).await;
+    eventually("it is between its turns", async || station.texts("s").await.len() > 3).await;
     station.store.close().await;
     let answer = station.ok("agent.wait", json!({ "runId": run, "timeoutMs": 10_000 })).await;
     assert_eq!(answer["endReason"], "internal", "{answer}");
