@@ -12,6 +12,7 @@ mod dist;
 mod layers;
 mod shell;
 mod sizes;
+mod storm;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -43,6 +44,8 @@ enum Task {
         /// contain: trees and guardians; idle: the gateway at rest
         what: bench::What,
     },
+    /// SIGKILL parts of a busy Wrasse at random instants, and look for what is left and who was hit
+    Storm(storm::Args),
     /// Build the release binary, static where the musl target is installed
     Dist,
 }
@@ -56,6 +59,7 @@ fn main() -> anyhow::Result<()> {
         Task::Sizes => sizes::check(),
         Task::Deps => deps::check(),
         Task::Bench { what } => bench::run(what),
+        Task::Storm(args) => storm::run(&args),
         Task::Dist => dist::run(),
     }
 }

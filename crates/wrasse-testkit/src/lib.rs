@@ -12,3 +12,4 @@ pub mod fixture;
 pub mod oracle;
 pub mod processes;
 pub mod station;
+pub mod storm;

@@ -74,6 +74,11 @@ impl Station {
         self.bins.join("wrasse")
     }
 
+    /// Another program of the same build.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.bins.join(name)
+    }
+
     /// A server entry that runs a fixture, with a short stop ladder unless the test replaces it.
     pub fn fixture(&self, mode: Mode) -> Value {
         json!({
@@ -119,6 +124,12 @@ impl Station {
         argv.extend(args.iter().map(|arg| (*arg).to_owned()));
         let (log, cwd) = (self.path("gateway.log"), self.path("work"));
         self.oracle.spawn(&argv, &self.env, &log, &cwd)
+    }
+
+    /// Starts any program below the oracle, in the station's environment and folder; its output goes to the same log.
+    pub fn spawn(&mut self, argv: &[String]) -> u32 {
+        let (log, cwd) = (self.path("gateway.log"), self.path("work"));
+        self.oracle.spawn(argv, &self.env, &log, &cwd)
     }
 
     /// Waits until the gateway answers as ready.

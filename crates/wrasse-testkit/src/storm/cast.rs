@@ -1,0 +1,172 @@
+//! The servers of a storm, and what can be expected of each.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::fixture::Mode;
+use crate::station::Station;
+
+/// What a run that calls the server comes to, while nobody is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// It holds the call until told, then answers.
+    Held,
+    /// It answers at once and stays until its session ends.
+    Prompt,
+    /// The server never comes up; the run ends without it.
+    Without,
+    /// The call is never answered: the run must be cancelled.
+    Never,
+}
+
+/// One server.
+#[derive(Debug, Clone)]
+pub(super) struct Actor {
+    pub(super) name: String,
+    pub(super) reply: Reply,
+    /// Whether its processes stay the same while it holds a call.
+    pub(super) steady: bool,
+    server: Value,
+    call: Value,
+}
+
+/// All servers of a gateway.
+#[derive(Debug, Clone)]
+pub(super) struct Cast {
+    pub(super) actors: Vec<Actor>,
+    /// Those with members besides the leader.
+    pub(super) trees: Vec<usize>,
+    /// What a station needs besides: links in its `work` folder.
+    modules: Option<PathBuf>,
+}
+
+/// In the text of an answer that was held and then let go.
+pub(super) const LET_GO: &str = "held until told";
+
+const MIX: [(Mode, Reply); 18] = [
+    (Mode::Ok, Reply::Held),
+    (Mode::Npx, Reply::Held),
+    (Mode::Shc, Reply::Held),
+    (Mode::EofDeaf, Reply::Held),
+    (Mode::TermDeaf, Reply::Held),
+    (Mode::TermDeadlock, Reply::Held),
+    (Mode::Daemon, Reply::Held),
+    (Mode::LeaderDies, Reply::Held),
+    (Mode::EofSpin, Reply::Held),
+    (Mode::StderrFlood, Reply::Held),
+    (Mode::StdoutFlood, Reply::Held),
+    (Mode::NotifyFlood, Reply::Held),
+    (Mode::Zombie, Reply::Held),
+    (Mode::Comet, Reply::Held),
+    (Mode::StopGuardian, Reply::Held),
+    (Mode::SlowInit, Reply::Without),
+    (Mode::ExitNow, Reply::Without),
+    (Mode::StdinStop, Reply::Never),
+];
+
+impl Cast {
+    /// The fixtures that may storm on any machine.
+    pub(super) fn fixtures() -> Self {
+        let actors: Vec<Actor> = MIX.into_iter().map(|(mode, reply)| actor(mode, reply)).collect();
+        let has_members =
+            [Mode::Npx, Mode::Shc, Mode::Daemon, Mode::LeaderDies, Mode::TermDeadlock];
+        let trees = (0..MIX.len()).filter(|place| has_members.contains(&MIX[*place].0)).collect();
+        Self { actors, trees, modules: None }
+    }
+
+    /// Only the servers of these names.
+    pub(super) fn only(mut self, names: &[String]) -> Self {
+        if names.is_empty() {
+            return self;
+        }
+        let kept = |place: &usize| names.contains(&self.actors[*place].name);
+        let places: Vec<usize> = (0..self.actors.len()).filter(kept).collect();
+        let tree = |place: &usize| self.trees.contains(place);
+        self.trees = (0..places.len()).filter(|new| tree(&places[*new])).collect();
+        self.actors = places.into_iter().map(|place| self.actors[place].clone()).collect();
+        self
+    }
+
+    /// The second Wrasse's one server, which holds a call throughout.
+    pub(super) fn second() -> Self {
+        Self { actors: vec![actor(Mode::EofDeaf, Reply::Held)], trees: Vec::new(), modules: None }
+    }
+
+    /// The three servers of the report that started the project, as `npx -y` starts them.
+    pub(super) fn real(modules: &Path) -> Self {
+        let real = |name: &str, args: Value, call: Value| Actor {
+            name: name.to_owned(),
+            reply: Reply::Prompt,
+            steady: true,
+            server: json!({ "command": "npx", "args": args,
+                "lifecycle": { "idle": "10m", "stop": { "eof": "1s", "term": "1s" } } }),
+            call,
+        };
+        let actors = vec![
+            real(
+                "filesystem",
+                json!(["-y", "@modelcontextprotocol/server-filesystem", "WORK"]),
+                json!({ "name": "filesystem__list_allowed_directories", "arguments": {} }),
+            ),
+            real(
+                "context7",
+                json!(["-y", "@upstash/context7-mcp"]),
+                json!({ "name": "context7__resolve-library-id",
+                    "arguments": { "query": "tokio", "libraryName": "tokio" } }),
+            ),
+            real(
+                "sqlite",
+                json!(["-y", "mcp-server-sqlite-npx", "WORK/health.db"]),
+                json!({ "name": "sqlite__list_tables", "arguments": {} }),
+            ),
+        ];
+        Self { actors, trees: vec![0, 1, 2], modules: Some(modules.to_owned()) }
+    }
+
+    /// Configures a station with one agent a server.
+    pub(super) fn configure(&self, station: &Station, port: u16, token: &str, extra: &Value) {
+        let work = station.path("work");
+        let (mut servers, mut agents, mut rules) = (json!({}), Vec::new(), Vec::new());
+        for actor in &self.actors {
+            let text = actor.server.to_string();
+            let text = text.replace("WORK", &work.display().to_string());
+            let text =
+                text.replace("FIXTURE", &station.program("wrasse-fixture").display().to_string());
+            servers[&actor.name] = serde_json::from_str(&text).unwrap();
+            agents.push(
+                json!({ "id": actor.name, "tools": { "allow": [format!("{}__*", actor.name)] } }),
+            );
+            rules.push(json!({ "when": { "agent": actor.name, "last": "user" },
+                "reply": { "calls": [actor.call] } }));
+        }
+        let mut config = json!({
+            "gateway": { "port": port, "auth": { "token": token } },
+            "agents": { "list": agents, "defaults": { "maxConcurrent": 32 } },
+            "mcp": { "servers": servers },
+        });
+        for (key, value) in extra.as_object().into_iter().flatten() {
+            config[key] = value.clone();
+        }
+        station.configure(config, &json!({ "rules": rules, "otherwise": { "text": "{{last}}" } }));
+        if let Some(modules) = &self.modules {
+            std::os::unix::fs::symlink(modules, work.join("node_modules")).unwrap();
+        }
+    }
+}
+
+fn actor(mode: Mode, reply: Reply) -> Actor {
+    let name = mode.name().to_owned();
+    let patience = if mode == Mode::SlowInit { 3_000 } else { 30_000 };
+    Actor {
+        reply,
+        steady: !matches!(mode, Mode::Comet | Mode::ExitNow | Mode::SlowInit),
+        server: json!({ "command": "FIXTURE", "args": [name], "connectionTimeoutMs": patience,
+            "requestTimeoutMs": 3_600_000,
+            "lifecycle": { "stop": { "eof": "150ms", "term": "150ms" } } }),
+        // The message is the stem of the files by which a call is known to have begun and is let go.
+        call: json!({ "name": format!("{name}__hold"),
+            "arguments": { "started": format!("{{{{last}}}}.{name}"), "until": "{{last}}.go" } }),
+        name,
+    }
+}

@@ -1,0 +1,346 @@
+//! One round: begin runs, wait for the moment, kill, and look at what the guarantees say must follow.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::aim::{Aim, aim};
+use super::cast::{LET_GO, Reply};
+use super::plan::{Kill, Moment, Plan};
+use super::stage::{LOOK, Stage};
+use super::table::{Entry, Table};
+use crate::station::PATIENCE;
+
+const SIGKILL: i32 = 9;
+/// G4.
+pub(super) const LIMIT: Duration = Duration::from_secs(2);
+/// After its run has ended.
+const RELEASED: Duration = Duration::from_secs(6);
+/// How long a leader has to follow a member of its tree that it waits for.
+const FOLLOW: Duration = Duration::from_millis(300);
+const AIMS_MAX: usize = 400;
+
+/// What came of a round.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Report {
+    /// Processes that had to be gone and are not.
+    pub(super) survivors: Vec<Survivor>,
+    /// Whoever had to live and does not.
+    pub(super) strangers: Vec<String>,
+    /// Anything else that had to hold and did not.
+    pub(super) broken: Vec<String>,
+    /// Who was killed.
+    pub(super) victims: Vec<String>,
+    /// How many processes the trees had at the kill.
+    pub(super) processes: usize,
+    /// From the kill until what had to go was gone.
+    pub(super) took_ms: u64,
+}
+
+/// A process that had to be gone, with what helps to find out why it is not.
+#[derive(Debug, Serialize)]
+pub(super) struct Survivor {
+    entry: Entry,
+    cmdline: String,
+    /// RLIMIT_LOCKS, where our mark is.
+    mark: String,
+    environ_mark: String,
+    /// Whether it is still there a second later.
+    stays: bool,
+}
+
+fn survivors(left: Vec<Entry>) -> Vec<Survivor> {
+    let read = |pid: u32, file: &str| {
+        String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default())
+            .into_owned()
+    };
+    let look = |entry: Entry| {
+        let pid = entry.id.pid;
+        let limits = read(pid, "limits");
+        let mark = limits.lines().find_map(|line| line.strip_prefix("Max file locks"));
+        let environ = read(pid, "environ");
+        let environ_mark = environ.split('\0').find(|entry| entry.starts_with("WRASSE_MARK="));
+        Survivor {
+            cmdline: read(pid, "cmdline").replace('\0', " "),
+            mark: mark.unwrap_or_default().trim().to_owned(),
+            environ_mark: environ_mark.unwrap_or_default().to_owned(),
+            stays: false,
+            entry,
+        }
+    };
+    let mut found: Vec<Survivor> = left.into_iter().map(look).collect();
+    if !found.is_empty() {
+        std::thread::sleep(Duration::from_secs(1));
+        let table = Table::read();
+        found.iter_mut().for_each(|one| one.stays = table.holds(one.entry.id));
+    }
+    found
+}
+
+impl Report {
+    pub(super) fn holds(&self) -> bool {
+        self.survivors.is_empty() && self.strangers.is_empty() && self.broken.is_empty()
+    }
+
+    pub(super) fn took(&mut self, took: Duration) {
+        self.took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    }
+}
+
+/// A run of this round.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) actor: usize,
+    id: String,
+    pub(super) session: String,
+    started: PathBuf,
+}
+
+impl Run {
+    pub(super) fn is_busy(&self) -> bool {
+        self.started.exists()
+    }
+}
+
+/// The file that a call to this server touches when it begins.
+pub(super) fn started(stem: &Path, actor: &str) -> PathBuf {
+    PathBuf::from(format!("{}.{actor}", stem.display()))
+}
+
+/// Plays a round. An error is one of the harness or of the gateway before the kill.
+pub(super) fn play(stage: &mut Stage, plan: &Plan) -> Result<Report, String> {
+    let mut report = Report::default();
+    let stem = stage.station.path("work").join(format!("r{}", plan.round));
+    settle(stage).map_err(|left| format!("not empty before the round: {left:?}"))?;
+    let began = Instant::now();
+    let runs = begin(stage, plan, &stem)?;
+    wait(stage, plan, &runs, began)?;
+    let (aim, killed_at) = shoot(stage, plan, &runs)?;
+    report.victims.clone_from(&aim.names);
+    report.processes = aim.processes;
+    match plan.kill {
+        Kill::Gateway | Kill::Warden | Kill::GatewayGuardians | Kill::GatewayWarden => {
+            all_gone(stage, plan.kill, killed_at, &mut report);
+            stage.start()?;
+        }
+        Kill::AllThree => {
+            stage.start()?;
+            report.took(killed_at.elapsed());
+            let table = Table::read();
+            let left = stage.trees(&table).into_iter().cloned().collect();
+            report.survivors.extend(survivors(left));
+        }
+        Kill::Guardian | Kill::Leader => {
+            hit_gone(&aim, killed_at, &mut report);
+            siblings(stage, &aim, &runs, &stem, &mut report);
+        }
+        Kill::Member => {
+            member_gone(&aim, killed_at, &mut report);
+            siblings(stage, &aim, &runs, &stem, &mut report);
+        }
+    }
+    if report.survivors.is_empty()
+        && let Err(left) = settle(stage)
+    {
+        report.survivors.extend(survivors(left));
+    }
+    report.strangers.extend(stage.strangers_hit());
+    Ok(report)
+}
+
+/// Waits until nothing is left but the gateway and its warden.
+fn settle(stage: &Stage) -> Result<(), Vec<Entry>> {
+    stage.empty_by(Instant::now() + RELEASED, Stage::trees).map(drop)
+}
+
+fn begin(stage: &Stage, plan: &Plan, stem: &Path) -> Result<Vec<Run>, String> {
+    let mut runs = Vec::new();
+    for (place, pause) in &plan.parts {
+        std::thread::sleep(*pause);
+        let name = &stage.cast.actors[*place].name;
+        if stage.cast.actors[*place].reply == Reply::Without {
+            // Else its breaker is open after a few rounds, and nothing is ever seen starting.
+            reset_breaker(stage, name)?;
+        }
+        let session = format!("agent:{name}:storm-{}", plan.round);
+        let params = json!({ "message": stem, "sessionKey": session });
+        let answer = stage.rpc.call("agent", &params, PATIENCE)?;
+        let id = answer["runId"].as_str().ok_or_else(|| format!("no run: {answer}"))?.to_owned();
+        runs.push(Run { actor: *place, id, session, started: started(stem, name) });
+    }
+    Ok(runs)
+}
+
+/// Waits for the moment of the kill.
+fn wait(stage: &Stage, plan: &Plan, runs: &[Run], began: Instant) -> Result<(), String> {
+    match plan.moment {
+        Moment::After(after) => {
+            std::thread::sleep(after.saturating_sub(began.elapsed()));
+        }
+        Moment::Busy(then) => {
+            for run in runs {
+                let actor = &stage.cast.actors[run.actor];
+                let busy = || match actor.reply {
+                    Reply::Held => run.is_busy(),
+                    Reply::Prompt => outcome(stage, run, Duration::ZERO).is_ok_and(|a| ended(&a)),
+                    Reply::Without | Reply::Never => true,
+                };
+                while !busy() {
+                    if began.elapsed() > PATIENCE {
+                        return Err(format!("{} does not become busy", actor.name));
+                    }
+                    std::thread::sleep(LOOK);
+                }
+            }
+            std::thread::sleep(then);
+        }
+    }
+    Ok(())
+}
+
+/// Aims until all that was aimed at was hit.
+fn shoot(stage: &mut Stage, plan: &Plan, runs: &[Run]) -> Result<(Aim, Instant), String> {
+    let mut chance = plan.chance.clone();
+    for _ in 0..AIMS_MAX {
+        if let Some(aim) = aim(stage, plan.kill, runs, &mut chance)? {
+            let at = Instant::now();
+            let hit = stage.station.oracle.signal(&aim.victims, SIGKILL);
+            // Guardians come and go by themselves; whom the class is named after must have been hit.
+            if hit == aim.victims.len() || (hit > 0 && aim.target.is_none()) {
+                return Ok((aim, at));
+            }
+        }
+        std::thread::sleep(LOOK);
+    }
+    Err(format!("nobody to kill as {}", plan.kill.name()))
+}
+
+/// Gateway, warden and pairs: every tree of that gateway is empty in 2 s; then they are gone themselves.
+fn all_gone(stage: &mut Stage, kill: Kill, at: Instant, report: &mut Report) {
+    match stage.empty_by(at + LIMIT, Stage::trees) {
+        Ok(empty) => report.took(empty.saturating_duration_since(at)),
+        Err(left) => {
+            report.survivors.extend(survivors(left));
+            return;
+        }
+    }
+    if let Err(left) = stage.empty_by(at + RELEASED, Stage::ours) {
+        report.survivors.extend(survivors(left));
+    }
+    let (pid, expected) = match kill {
+        Kill::Warden => (stage.gateway.pid, 70),
+        Kill::Gateway | Kill::GatewayGuardians => (stage.warden.pid, 137),
+        Kill::GatewayWarden | Kill::AllThree => return,
+        Kill::Guardian | Kill::Leader | Kill::Member => return,
+    };
+    let code = stage.station.oracle.exit_code(pid, LIMIT);
+    if code != Some(expected) {
+        report.broken.push(format!("{pid} left with {code:?}, not {expected}"));
+    }
+}
+
+/// Guardian and leader: every process of the instance that was hit, by pid and start time.
+fn hit_gone(aim: &Aim, at: Instant, report: &mut Report) {
+    gone_by(aim, at + LIMIT, at, report);
+}
+
+fn gone_by(aim: &Aim, deadline: Instant, since: Instant, report: &mut Report) {
+    loop {
+        let now = Instant::now();
+        let table = Table::read();
+        let left: Vec<_> = aim.hit.iter().filter(|id| table.holds(**id)).collect();
+        if left.is_empty() {
+            report.took(now.saturating_duration_since(since));
+            return;
+        }
+        if now >= deadline {
+            let left = left.iter().filter_map(|id| table.get(id.pid).cloned()).collect();
+            report.survivors.extend(survivors(left));
+            return;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Random member: Wrasse ends nothing else; where the leader then exits by itself, the instance ends whole.
+fn member_gone(aim: &Aim, at: Instant, report: &mut Report) {
+    let Some(target) = &aim.target else { return };
+    let mut table = Table::read();
+    while at.elapsed() < FOLLOW && target.leader.is_some_and(|leader| table.lives(leader)) {
+        std::thread::sleep(LOOK);
+        table = Table::read();
+    }
+    if !target.leader.is_some_and(|leader| table.lives(leader)) {
+        let left_at = Instant::now();
+        gone_by(aim, left_at + LIMIT, left_at, report);
+        return;
+    }
+    report.took(Duration::ZERO);
+    if !target.steady {
+        return;
+    }
+    let ended = aim.hit.iter().filter(|id| !aim.victims.contains(&id.pid) && !table.lives(**id));
+    report.broken.extend(ended.map(|id| {
+        format!("{} of {} ended with a member, and its leader lives", id.pid, target.name)
+    }));
+}
+
+/// Everybody else's calls go on, and are answered when they are let go.
+fn siblings(stage: &mut Stage, aim: &Aim, runs: &[Run], stem: &Path, report: &mut Report) {
+    let table = Table::read();
+    let gone = aim.others.iter().filter(|other| !table.lives(other.id));
+    report.broken.extend(gone.map(|other| format!("the sibling {} was ended", other.what)));
+    std::fs::write(stem.with_extension("go"), "").unwrap();
+    for run in runs {
+        let actor = &stage.cast.actors[run.actor];
+        let hit = aim.target.as_ref().is_some_and(|target| target.session == run.session);
+        if actor.reply == Reply::Never {
+            let cancelled = stage.rpc.call("runs.cancel", &json!({ "runId": run.id }), PATIENCE);
+            report.broken.extend(cancelled.err());
+            continue;
+        }
+        match outcome(stage, run, PATIENCE) {
+            Ok(answer) if !ended(&answer) => {
+                report.broken.push(format!("the run on {} does not end: {answer}", actor.name));
+            }
+            Ok(_) if hit => {}
+            Ok(answer) => {
+                let text = answer["text"].as_str().unwrap_or_default();
+                let sound = answer["status"] == "ok"
+                    && (actor.reply != Reply::Held || text.contains(LET_GO));
+                if !sound {
+                    let shown: String = answer.to_string().chars().take(600).collect();
+                    report
+                        .broken
+                        .push(format!("the sibling {} did not answer: {shown}", actor.name));
+                }
+            }
+            Err(error) => report.broken.push(error),
+        }
+    }
+    // Instances with a past end with their session.
+    for run in runs.iter().filter(|run| stage.cast.actors[run.actor].reply == Reply::Prompt) {
+        let params = json!({ "key": run.session });
+        report.broken.extend(stage.rpc.call("sessions.delete", &params, PATIENCE).err());
+    }
+    // What died of a kill is a failed start or a crash to the gateway: the next round begins without it.
+    if let Some(target) = &aim.target {
+        report.broken.extend(reset_breaker(stage, &target.name).err());
+    }
+}
+
+fn reset_breaker(stage: &Stage, server: &str) -> Result<(), String> {
+    stage.rpc.call("mcp.restart", &json!({ "name": server }), PATIENCE).map(drop)
+}
+
+fn outcome(stage: &Stage, run: &Run, limit: Duration) -> Result<Value, String> {
+    let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let params = json!({ "runId": run.id, "timeoutMs": millis });
+    stage.rpc.call("agent.wait", &params, limit + PATIENCE)
+}
+
+fn ended(answer: &Value) -> bool {
+    answer["status"] != "timeout"
+}
