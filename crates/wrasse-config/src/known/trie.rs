@@ -69,9 +69,10 @@ fn build() -> Known {
     }
     add("", TABLE);
     add("", RESTRICTING);
+    // Before the defaults' own rows: a later row wins, and `maxConcurrent` has a meaning only there.
+    add("agents.defaults.subagents", SUBAGENTS);
     add("agents.defaults", AGENT_DEFAULTS);
     add("agents.defaults", AGENT_RESTRICTING);
-    add("agents.defaults.subagents", SUBAGENTS);
     add("tools", TOOLS);
     add("tools", TOOLS_RESTRICTING);
     for (agent, subagents, tools) in [

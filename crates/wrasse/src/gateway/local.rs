@@ -36,7 +36,10 @@ async fn run(common: &Common, args: &AgentArgs, link: &WardenLink) -> CommandRes
     let mut signals = Signals::listen()?;
     let composed = compose(common, "agent --local", link, RunLines::Stderr).await?;
     let gateway = composed.gateway.clone();
-    let accepted = gateway.rpc("agent", agent::params(args)).await;
+    let mut params = agent::params(args);
+    // There is no later turn here: what the children come to belongs into this one.
+    params["children"] = json!("wait");
+    let accepted = gateway.rpc("agent", params).await;
     let run = match &accepted {
         Ok(accepted) => accepted["runId"].as_str().unwrap_or_default().to_owned(),
         Err(fault) => {

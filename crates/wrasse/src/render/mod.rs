@@ -72,7 +72,7 @@ pub(crate) fn history(answer: &Value) {
         let body = &entry["body"];
         let said = body["text"].as_str().map_or_else(|| body.to_string(), str::to_owned);
         line(format_args!("{} {}: {said}", text(&entry["at"]), text(&entry["role"])));
-        for call in items(&body["tool_calls"]) {
+        for call in items(&body["toolCalls"]) {
             line(format_args!("    call {} {}", text(&call["name"]), call["arguments"]));
         }
     }

@@ -5,13 +5,13 @@ use serde_json::Value;
 use crate::command::text;
 use crate::output::line;
 
-/// Prints the answer: `title` first, then each of `facts` as `label  text`.
+/// Prints the answer: `title` first, then each fact as `label  text`. The `record` is for `--json`.
 pub(crate) fn why(answer: &Value) {
     if let Some(title) = answer["title"].as_str() {
         line(title);
     }
     for (label, value) in answer.as_object().into_iter().flatten() {
-        if matches!(label.as_str(), "title" | "schema") {
+        if matches!(label.as_str(), "title" | "schema" | "kind" | "record") {
             continue;
         }
         match value {

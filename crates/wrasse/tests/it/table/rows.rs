@@ -116,7 +116,7 @@ fn run_timeout() {
 /// failure mode G4 of the floor: a guardian is killed, the gateway ends its tree, the run goes on.
 #[test]
 fn guardian_killed() {
-    let (mut station, runs) = busy(impatient());
+    let (mut station, runs) = busy(json!({}));
     let ps = station.json(&["ps"]);
     let guardians: Vec<u32> = ps["instances"]
         .as_array()
