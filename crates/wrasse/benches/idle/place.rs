@@ -136,13 +136,26 @@ impl Running {
 
     /// Ends it as `kill` does; returns how long that took.
     pub(crate) fn stop(mut self) -> Duration {
+        self.end()
+    }
+
+    fn end(&mut self) -> Duration {
         let began = Instant::now();
-        rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        if self.child.try_wait().unwrap().is_none() {
+            rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        }
         while self.child.try_wait().unwrap().is_none() {
             assert!(began.elapsed() < PATIENCE, "the gateway does not stop");
             std::thread::sleep(Duration::from_micros(500));
         }
         began.elapsed()
+    }
+}
+
+impl Drop for Running {
+    /// A bench that breaks leaves no gateway behind either.
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
