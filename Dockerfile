@@ -1,6 +1,9 @@
 # Builds Wrasse and puts it beside Node.js, which most MCP servers need. The warden is PID 1: no --init is needed.
 #   docker build -t wrasse .
-#   docker run -v wrasse:/home/node/.wrasse -v ~/.openclaw:/home/node/.openclaw:ro -p 127.0.0.1:18790:18790 wrasse
+#   docker run --name wrasse -v wrasse:/home/node/.wrasse -v ~/.openclaw:/home/node/.openclaw:ro \
+#     wrasse gateway run --config /home/node/.openclaw/openclaw.json
+#   docker exec wrasse wrasse ps
+# The door listens on the container's own loopback: ask it through `docker exec`.
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update && apt-get install -qy --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
@@ -12,7 +15,6 @@ COPY --from=build /src/target/release/wrasse /usr/local/bin/wrasse
 USER node
 ENV WRASSE_STATE_DIR=/home/node/.wrasse
 VOLUME /home/node/.wrasse
-EXPOSE 18790
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["wrasse"]
 CMD ["gateway", "run"]

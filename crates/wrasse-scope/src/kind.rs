@@ -50,52 +50,24 @@ macro_rules! task_kinds {
 }
 
 task_kinds! {
-    /// The gateway's own loop.
-    GatewayLoop = "gateway loop", Wait, FailScope;
     /// Fires scheduled jobs.
     Scheduler = "scheduler", Wait, FailScope;
     /// One run of an agent: has leases to release.
     Run = "run", Wait, Log;
-    /// One tool call of a run.
-    ToolCall = "tool call", Wait, Log;
-    /// One turn of a model.
-    ModelTurn = "model turn", Abort, Log;
-    /// Brings a child's result to its parent.
-    Announce = "announce", Wait, Log;
     /// Ends what a session held after it was reset, deleted or stopped.
     SessionEnd = "session end", Wait, Log;
     /// The driver of one instance: ends its tree before it ends.
     Instance = "instance", Wait, Log;
-    /// One start of a server.
-    Launch = "launch", Wait, Log;
     /// Reads or writes the wire of one server.
     Wire = "wire", Abort, Log;
     /// Reads the stderr of one server up to its end; a server whose stderr is not read blocks.
     StderrDrain = "stderr drain", Wait, Log;
-    /// Watches one guardian.
-    GuardianWatch = "guardian watch", Wait, Log;
-    /// Writes the ledger behind its callers: flushes before it ends.
-    LedgerWriter = "ledger writer", Wait, FailScope;
     /// Accepts connections.
     HttpServer = "http server", Wait, FailScope;
-    /// One connection: a client can hold it open for ever.
-    HttpConnection = "http connection", Abort, Log;
     /// One request that changes state: goes on when its connection is gone.
     RequestHandler = "request handler", Wait, Log;
-    /// Adopts orphans that reach the gateway.
-    OrphanAdopter = "orphan adopter", Wait, FailScope;
     /// Counts processes and memory.
     Accounting = "accounting", Abort, Log;
-    /// Does something small at an interval.
-    Ticker = "ticker", Abort, Log;
-    /// Prunes what has outlived its use.
-    Housekeeping = "housekeeping", Abort, Log;
-    /// Listens for signals.
-    SignalWatch = "signal watch", Abort, FailScope;
-    /// Notices the loss of the warden.
-    WardenWatch = "warden watch", Abort, FailScope;
-    /// Runs the ordered shutdown.
-    Shutdown = "shutdown", Wait, Log;
 }
 
 impl fmt::Display for TaskKind {

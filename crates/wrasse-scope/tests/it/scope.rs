@@ -49,7 +49,7 @@ async fn cancel_aborts_one_kind_and_waits_for_the_other() {
     let scope = Scope::root("test");
     let dropped = Arc::new(AtomicUsize::new(0));
     let guard = Guard(Arc::clone(&dropped));
-    let ticker = scope.spawn_value(TaskKind::Ticker, async move {
+    let ticker = scope.spawn_value(TaskKind::Wire, async move {
         let _held = guard;
         pending::<()>().await;
     });
@@ -68,11 +68,11 @@ async fn the_deadline_aborts_and_names_what_was_left() {
     let root = Scope::root("gateway");
     let child = root.child("session");
     child.spawn(TaskKind::Run, pending());
-    let lost = root.spawn_value(TaskKind::Launch, pending::<()>());
+    let lost = root.spawn_value(TaskKind::Instance, pending::<()>());
     let report = root.join(SHORT).await;
     let mut named: Vec<String> = report.aborted.iter().map(ToString::to_string).collect();
     named.sort();
-    assert_eq!(named, ["launch of gateway", "run of gateway/session"]);
+    assert_eq!(named, ["instance of gateway", "run of gateway/session"]);
     assert!(report.is_proven() && !report.is_clean());
     assert_eq!(lost.await, Err(TaskLost::Aborted));
     assert!(root.join(Duration::ZERO).await.is_clean(), "nothing is left");
@@ -126,7 +126,7 @@ async fn a_panic_in_a_drop_is_contained_too() {
     }
     let scope = Scope::root("test");
     let bad = Bad;
-    scope.spawn(TaskKind::Ticker, async move {
+    scope.spawn(TaskKind::Wire, async move {
         let _held = bad;
         pending::<()>().await;
     });
@@ -187,5 +187,5 @@ fn every_kind_has_a_name_of_its_own_and_a_policy() {
     assert_eq!(names.len(), TaskKind::ALL.len());
     assert_eq!(TaskKind::Run.on_cancel(), OnCancel::Wait, "a run has leases to release");
     assert_eq!(TaskKind::Run.on_panic(), OnPanic::Log);
-    assert_eq!(TaskKind::LedgerWriter.on_panic(), OnPanic::FailScope);
+    assert_eq!(TaskKind::HttpServer.on_panic(), OnPanic::FailScope);
 }

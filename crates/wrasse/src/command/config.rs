@@ -14,7 +14,7 @@ pub(crate) fn run(common: &Common, what: &ConfigCommand) -> CommandResult {
     match what {
         ConfigCommand::Check => check(common),
         ConfigCommand::Print { origin } => {
-            let origin = if *origin { Origin::Show } else { Origin::Hide };
+            let origin = if *origin && !common.json { Origin::Show } else { Origin::Hide };
             output::line(place::load(common)?.print(origin).trim_end());
             Ok(ExitCode::SUCCESS)
         }

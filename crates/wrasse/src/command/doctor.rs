@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use wrasse_config::{Config, ProviderApi, Transport};
-use wrasse_contain::{ContainOptions, Containment, Guard, Ladder, SpawnSpec};
+use wrasse_contain::{ContainOptions, Containment, Guard, Ladder, Limits, SpawnSpec};
 use wrasse_store::StateDir;
 use wrasse_types::ByteSize;
 
@@ -230,10 +230,8 @@ fn check_models(config: &Config, report: &mut Report, offline: bool) {
 
 /// Starts a tree that misbehaves and ends it: the whole chain on this machine, now.
 async fn check_containment(state: &StateDir, guard: Guard, report: &mut Report) {
-    let installation = match state.installation() {
-        Ok(installation) => installation,
-        Err(error) => return report.add(Grade::Fail, "containment", error.to_string()),
-    };
+    // Marks of its own: a gateway of this state dir must not take the self-test for leftovers of its own.
+    let installation = u16::try_from(std::process::id() & 0xffff).unwrap_or_default();
     let options = ContainOptions { state_dir: state.path().to_owned(), guard, installation };
     let containment = match Containment::start(options) {
         Ok(containment) => containment,
@@ -273,6 +271,7 @@ async fn self_test(containment: &Containment) -> Result<u32, String> {
         args: vec!["-c".into(), MISBEHAVE.into()],
         env: vec![("PATH".into(), path)],
         cwd: Path::new("/").to_owned(),
+        limits: Limits::default(),
     };
     let prepared = containment.prepare(spec).await.map_err(|error| error.to_string())?;
     let mut tree = prepared.go().await.map_err(|error| error.to_string())?;

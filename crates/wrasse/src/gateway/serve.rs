@@ -6,7 +6,7 @@ use std::time::Duration;
 use wrasse_api::{ServeError, Token};
 use wrasse_contain::warden::{self, EXIT_RESTART, WardenLink};
 use wrasse_gateway::{Gateway, ShutdownWhy};
-use wrasse_scope::TaskKind;
+use wrasse_scope::{TaskKind, clock};
 use wrasse_store::Endpoint;
 
 use crate::args::Common;
@@ -134,6 +134,9 @@ fn say_ready(composed: &Composed, port: u16) {
     );
 }
 
+/// Kept free of the shutdown deadline for the tasks and the store.
+const FINISH: Duration = Duration::from_millis(600);
+
 /// How the gateway came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {
@@ -150,13 +153,13 @@ pub(super) async fn close(
     signals: &mut Signals,
     link: &WardenLink,
 ) -> Left {
-    let deadline = composed.config.gateway.shutdown_deadline;
+    let until = clock::now() + composed.config.gateway.shutdown_deadline;
     let left = if why == ShutdownWhy::WardenLost {
         lose_warden(composed).await;
         Left::WardenLost
     } else {
         tokio::select! {
-            report = composed.gateway.shutdown(why, deadline) => {
+            report = composed.gateway.shutdown(why, until.remaining().saturating_sub(FINISH)) => {
                 tracing::debug!(?report, "shut down");
                 Left::Orderly
             }
@@ -174,7 +177,7 @@ pub(super) async fn close(
             }
         }
     };
-    finish(composed, left).await;
+    finish(composed, until.remaining().max(FINISH)).await;
     left
 }
 
@@ -184,16 +187,13 @@ async fn lose_warden(composed: &Composed) {
     tokio::join!(composed.containment.kill_all(), records);
 }
 
-/// Ends the tasks and the store. Nothing here is needed for a tree to end.
-async fn finish(composed: &Composed, left: Left) {
-    let patience = match left {
-        Left::Orderly => Duration::from_secs(2),
-        Left::Hurried | Left::WardenLost => Duration::from_millis(300),
-    };
+/// Ends the tasks and the store in what is left of the deadline. Nothing here is needed for a tree to end.
+async fn finish(composed: &Composed, patience: Duration) {
+    let until = clock::now() + patience;
     composed.scope.cancel();
-    let report = composed.scope.join(patience).await;
+    let report = composed.scope.join(patience / 2).await;
     tracing::debug!(?report, "tasks ended");
-    if tokio::time::timeout(patience, composed.store.close()).await.is_err() {
+    if clock::timeout(until.remaining(), composed.store.close()).await.is_err() {
         tracing::warn!("the store did not close in time; the next start checks it");
     }
     if let Err(error) = composed.state.remove_endpoint() {

@@ -7,6 +7,8 @@
 
 mod chain;
 mod firings;
+mod host;
+mod hygiene;
 mod input;
 mod table;
 mod walk;

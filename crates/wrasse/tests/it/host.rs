@@ -1,0 +1,288 @@
+//! The circumstances a gateway is launched in: by whom, with which signals, descriptors and limits. In each it works,
+//! and its death as well as its orderly end leaves nothing.
+
+use std::time::Duration;
+
+use serde_json::json;
+use wrasse_testkit::fixture::Mode;
+use wrasse_testkit::processes::{self, Process};
+use wrasse_testkit::station::{PATIENCE, Station, eventually, has};
+
+use crate::hygiene::{configure, hold, look, named, open_files};
+
+const SIGHUP: i32 = 1;
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+
+/// A launcher that runs a line of python; the station's HOME may hide what a version manager put on the PATH.
+#[expect(clippy::disallowed_methods, reason = "asks the test machine's own python")]
+pub(crate) fn python(script: &str) -> [String; 3] {
+    let asked = std::process::Command::new("python3")
+        .args(["-c", "import sys; print(sys.executable)"])
+        .output()
+        .unwrap();
+    let program = String::from_utf8(asked.stdout).unwrap().trim().to_owned();
+    [program, "-c".to_owned(), script.to_owned()]
+}
+
+/// A station whose server outlives its pipes.
+fn deaf_station() -> Station {
+    let station = Station::new();
+    configure(&station, station.fixture(Mode::Daemon), json!({}));
+    station
+}
+
+/// One run works; then SIGKILL of the gateway, and after another start `gateway stop`, leave nothing.
+fn holds_under(launcher: &[&str]) {
+    let mut station = deaf_station();
+    station.set_launcher(launcher);
+    station.start();
+    look(&station);
+    station.assert_no_servers(Duration::from_secs(6));
+    hold(&station);
+    let gateway = station.gateway();
+    let warden = station.warden.take().unwrap();
+    assert_eq!(station.oracle.signal(&[gateway], SIGKILL), 1);
+    let left = station.oracle.wait_until(Duration::from_secs(10), <[_]>::is_empty);
+    assert!(left.is_ok(), "{launcher:?}: {left:#?}\n{}", station.log());
+    assert_eq!(station.oracle.exit_code(warden, PATIENCE), Some(128 + SIGKILL));
+    station.start();
+    look(&station);
+    hold(&station);
+    let warden = station.warden.unwrap();
+    station.assert_flat();
+    assert_eq!(station.oracle.exit_code(warden, PATIENCE), Some(0), "{}", station.log());
+}
+
+#[test]
+fn under_setsid() {
+    holds_under(&["setsid"]);
+}
+
+/// HUP is ignored and stays so, by the gateway too; TERM still drains.
+#[test]
+fn under_nohup() {
+    holds_under(&["nohup"]);
+    let mut station = deaf_station();
+    station.set_launcher(&["nohup"]);
+    let warden = station.start();
+    hold(&station);
+    let before = station.gateway();
+    station.oracle.signal(&[warden, before], SIGHUP);
+    assert_eq!(station.gateway(), before);
+    look(&station);
+    station.warden = None;
+    station.oracle.signal(&[warden], SIGTERM);
+    assert_eq!(station.oracle.exit_code(warden, PATIENCE), Some(0), "{}", station.log());
+    station.assert_flat();
+}
+
+/// An ignored SIGCHLD would let the kernel reap our children, with their statuses and numbers.
+#[test]
+fn with_sigchld_ignored() {
+    let script = "trap '' CHLD; exec \"$@\"";
+    holds_under(&["sh", "-c", script, "sh"]);
+}
+
+#[test]
+fn with_everything_blocked() {
+    let [program, dash_c, script] = python(
+        "import os,signal,sys\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1,65))\nos.execvp(sys.argv[1], sys.argv[1:])",
+    );
+    holds_under(&[&program, &dash_c, &script]);
+}
+
+#[test]
+fn with_descriptors_0_to_2_closed() {
+    holds_under(&["sh", "-c", "exec \"$@\" <&- >&- 2>&-", "sh"]);
+}
+
+/// failure mode G10: what the caller left open reaches neither guardians nor servers.
+#[test]
+fn with_more_descriptors_open() {
+    let launcher = ["sh", "-c", "exec 5</etc/passwd 8</etc/hosts; exec \"$@\"", "sh"];
+    holds_under(&launcher);
+    let mut station = deaf_station();
+    station.set_launcher(&launcher);
+    station.start();
+    hold(&station);
+    let gateway = station.gateway();
+    for process in processes::descendants(gateway) {
+        let open = open_files(process.pid);
+        assert!(!open.iter().any(|(_, path)| path.starts_with("/etc/")), "{process:?} {open:?}");
+    }
+    station.assert_flat();
+}
+
+/// No mark can be set any more: it degrades, says so, and the floor holds without it.
+#[test]
+fn with_the_mark_lowered_out_of_reach() {
+    if !has("prlimit") {
+        eprintln!("SKIPPED with_the_mark_lowered_out_of_reach: no prlimit");
+        return;
+    }
+    holds_under(&["prlimit", "--locks=1000:1000"]);
+    // Low enough for one who may not raise it, and not so low that no mark fits.
+    holds_under(&["prlimit", "--locks=1152921504606846976:1152921504606846976"]);
+}
+
+/// A child from before, which starts another one when told; it writes down every signal that it gets.
+const SIBLING: &str = r#"
+(
+  for s in 1 2 3 10 12 15 18; do trap "echo $s >>'$0.signals'" $s; done
+  while [ ! -e "$0.go" ]; do sleep 0.05; done
+  # Its own child loses its parent while the warden is there.
+  (sh -c "for s in 1 2 3 10 12 15 18; do trap \"echo \$s >>'$0.signals'\" \$s; done
+    echo \$\$ >'$0.orphan.new'; mv '$0.orphan.new' '$0.orphan'
+    while [ ! -e '$0.end' ]; do sleep 0.05; done" &)
+  while [ ! -e "$0.end" ]; do sleep 0.05; done
+) &
+echo $! >"$0.sibling"
+exec "$@"
+"#;
+
+fn pid_in(path: &std::path::Path) -> u32 {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.trim().parse().unwrap()
+}
+
+/// `redis & exec wrasse …`: the sibling and its orphans live through everything and are never signalled.
+/// failure mode G5, J6
+#[test]
+fn by_exec_from_a_shell_that_had_children() {
+    for end in ["kill", "stop", "restart", "warden"] {
+        let mut station = deaf_station();
+        let base = station.path("sibling").display().to_string();
+        station.set_launcher(&["sh", "-c", SIBLING, &base]);
+        let warden = station.start();
+        std::fs::write(format!("{base}.go"), "").unwrap();
+        let orphan_file = station.path("sibling.orphan");
+        eventually("the sibling's child is there", PATIENCE, || orphan_file.exists());
+        let who = [pid_in(&station.path("sibling.sibling")), pid_in(&orphan_file)];
+        let before: Vec<Process> = who.iter().map(|pid| processes::read(*pid).unwrap()).collect();
+        assert_eq!(before[0].ppid, warden, "{before:#?}");
+        let orphaned = || processes::read(who[1]).is_some_and(|process| process.ppid == warden);
+        eventually("the warden has the sibling's orphan", PATIENCE, orphaned);
+        hold(&station);
+        let gateway = station.gateway();
+        station.warden = None;
+        match end {
+            "kill" => drop(station.oracle.signal(&[gateway], SIGKILL)),
+            "warden" => drop(station.oracle.signal(&[warden], SIGKILL)),
+            "restart" => {
+                station.ok(&["gateway", "restart"]);
+                station.ok(&["gateway", "stop"]);
+            }
+            _ => drop(station.ok(&["gateway", "stop"])),
+        }
+        // Each of the two may have a `sleep` of its own.
+        let theirs = |process: &Process| {
+            process.name == "sleep"
+                || before.iter().any(|p| (p.pid, p.start) == (process.pid, process.start))
+        };
+        let rest = station.oracle.wait_until(PATIENCE, |seen| seen.iter().all(theirs));
+        let rest = rest.unwrap_or_else(|left| panic!("{end}: {left:#?}\n{}", station.log()));
+        for process in &before {
+            assert!(
+                rest.iter().any(|p| p.pid == process.pid && p.start == process.start),
+                "{end}: {rest:#?}"
+            );
+        }
+        let signals = std::fs::read_to_string(format!("{base}.signals")).unwrap_or_default();
+        assert_eq!(signals, "", "{end}: a sibling was signalled");
+        std::fs::write(format!("{base}.end"), "").unwrap();
+        station.assert_empty();
+        station.set_launcher(&[]);
+        station.start();
+        station.assert_flat();
+    }
+}
+
+/// A server that is a shell which runs a second gateway, with a state dir of its own, in the background.
+struct Nested {
+    outer: Station,
+    inner: Station,
+}
+
+impl Nested {
+    fn start() -> Self {
+        let inner = deaf_station();
+        let mut outer = Station::new();
+        let mut server = outer.fixture(Mode::Ok);
+        let script =
+            "\"$1\" --state-dir \"$2\" gateway run </dev/null >>\"$3\" 2>&1 & exec \"$0\" f-ok";
+        let (state, log) = (inner.path("state"), inner.path("gateway.log"));
+        server["args"] = json!(["-c", script, server["command"], inner.wrasse(), state, log]);
+        server["command"] = json!("sh");
+        configure(&outer, server, json!({}));
+        outer.start();
+        hold(&outer);
+        let mut nested = Self { outer, inner };
+        nested.inner.wait_ready();
+        look(&nested.inner);
+        hold(&nested.inner);
+        nested
+    }
+
+    /// The tree of the outer server is gone, the inner gateway with it; afterwards each starts again and is flat.
+    fn flat(mut self) {
+        let left = self.outer.oracle.wait_until(Duration::from_secs(10), <[_]>::is_empty);
+        assert!(left.is_ok(), "{left:#?}\n{}\n{}", self.outer.log(), self.inner.log());
+        for mut station in [self.inner, self.outer] {
+            station.warden = None;
+            station.start();
+            station.assert_flat();
+        }
+    }
+}
+
+#[test]
+fn nested_gateways_are_marked_in_order() {
+    let nested = Nested::start();
+    let (outer, inner) = (nested.outer.gateway(), nested.inner.gateway());
+    let locks = |pid: u32| -> u64 {
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max file locks")).unwrap();
+        line.split_whitespace().nth(3).unwrap().parse().unwrap()
+    };
+    assert!(locks(inner) < locks(outer), "{} {}", locks(inner), locks(outer));
+    for station in [&nested.outer, &nested.inner] {
+        let ps = station.json(&["ps"]);
+        assert_eq!(ps["instances"].as_array().map(Vec::len), Some(1), "{ps:#}");
+        assert_eq!(ps["leftovers"], json!([]), "{ps:#}");
+    }
+    nested.outer.ok(&["gateway", "stop"]);
+    nested.flat();
+}
+
+#[test]
+fn nested_gateways_end_with_the_outer_one() {
+    let mut nested = Nested::start();
+    let gateway = nested.outer.gateway();
+    nested.outer.oracle.signal(&[gateway], SIGKILL);
+    nested.flat();
+}
+
+/// The inner one ends, in order or not, and the outer call in flight does not notice.
+#[test]
+fn nested_gateways_end_alone() {
+    for end in ["stop", "kill"] {
+        let mut nested = Nested::start();
+        let outer = nested.outer.gateway();
+        let inner = nested.inner.gateway();
+        match end {
+            "stop" => drop(nested.inner.ok(&["gateway", "stop"])),
+            _ => drop(nested.outer.oracle.signal(&[inner], SIGKILL)),
+        }
+        let inner_gone = |seen: &[Process]| {
+            named(seen, "wrasse-guardian").len() == 1 && named(seen, "wrasse-warden").len() == 1
+        };
+        let left = nested.outer.oracle.wait_until(PATIENCE, inner_gone);
+        assert!(left.is_ok(), "{end}: {left:#?}\n{}", nested.inner.log());
+        assert_eq!(nested.outer.gateway(), outer);
+        let runs = nested.outer.json(&["runs", "list", "--active"]);
+        assert_eq!(runs["runs"].as_array().map(Vec::len), Some(1), "{runs:#}");
+        nested.outer.ok(&["gateway", "stop"]);
+        nested.flat();
+    }
+}

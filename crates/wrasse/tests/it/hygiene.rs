@@ -1,0 +1,364 @@
+//! What a server and our own processes are started with: nothing that is not theirs.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use wrasse_testkit::fixture::Mode;
+use wrasse_testkit::processes::Process;
+use wrasse_testkit::station::{PATIENCE, Station, eventually};
+
+const SIGKILL: i32 = 9;
+/// Rust's runtime ignores SIGPIPE in every program of its own, the fixture's included.
+const SIGPIPE_BIT: u64 = 1 << 12;
+
+/// One server with one agent: "look" asks it what it was started with, "hold" leaves a call in flight.
+pub(crate) fn configure(station: &Station, server: Value, extra: Value) {
+    let mut config = extra;
+    config["mcp"]["servers"]["fix"] = server;
+    let started = station.path("work").join("started");
+    station.configure(
+        config,
+        &json!({ "rules": [
+            { "when": { "last": "user", "text": "look" },
+              "reply": { "calls": [{ "name": "fix__self", "arguments": {} }] } },
+            { "when": { "last": "user", "text": "hold" },
+              "reply": { "calls": [{ "name": "fix__hold", "arguments": { "started": started } }] } },
+        ], "otherwise": { "text": "{{last}}" } }),
+    );
+}
+
+/// A station with the server that conforms.
+pub(crate) fn station() -> Station {
+    let station = Station::new();
+    configure(&station, station.fixture(Mode::Ok), json!({}));
+    station
+}
+
+/// What the server says it was started with.
+pub(crate) fn look(station: &Station) -> Value {
+    let answer = station.ok(&["agent", "-m", "look", "--session-key", "look"]);
+    serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
+}
+
+/// Leaves a call in flight.
+pub(crate) fn hold(station: &Station) {
+    let started = station.path("work").join("started");
+    // Of an earlier one.
+    drop(std::fs::remove_file(&started));
+    let params = json!({ "message": "hold", "sessionKey": "hold" }).to_string();
+    station.ok(&["gateway", "call", "agent", "--params", &params]);
+    super::table::eventually_or_log(station, "the call is in flight", || started.exists());
+}
+
+/// The living processes with a name.
+pub(crate) fn named(seen: &[Process], name: &str) -> Vec<Process> {
+    seen.iter().filter(|process| process.name.starts_with(name)).cloned().collect()
+}
+
+fn names(own: &Value) -> BTreeSet<String> {
+    own["env"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+}
+
+fn link(pid: u32, what: &str) -> PathBuf {
+    std::fs::read_link(format!("/proc/{pid}/{what}")).unwrap_or_default()
+}
+
+/// Everything a process has open.
+pub(crate) fn open_files(pid: u32) -> Vec<(u32, String)> {
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
+    let numbers = entries.flatten().filter_map(number);
+    numbers.map(|fd| (fd, link(pid, &format!("fd/{fd}")).display().to_string())).collect()
+}
+
+/// failure mode C11, J7: the documented set and the mark, nothing else that the gateway has.
+#[test]
+fn a_server_gets_exactly_the_documented_environment() {
+    let mut station = Station::new();
+    let mut server = station.fixture(Mode::Ok);
+    server["env"] = json!({ "OWN": "1" });
+    configure(&station, server, json!({ "mcp": { "inheritEnv": ["PASSED_*"] } }));
+    let documented = [
+        "HOME",
+        "LOGNAME",
+        "PATH",
+        "SHELL",
+        "TERM",
+        "USER",
+        "LANG",
+        "LC_ALL",
+        "TZ",
+        "TMPDIR",
+        "XDG_CACHE_HOME",
+        "HTTPS_PROXY",
+        "no_proxy",
+        "NODE_EXTRA_CA_CERTS",
+        "SSL_CERT_FILE",
+        "npm_config_cache",
+        "PASSED_ON",
+    ];
+    let path = std::env::var("PATH").unwrap();
+    for name in documented {
+        let value = match name {
+            "PATH" => path.clone(),
+            "HOME" | "TMPDIR" => station.path("home").display().to_string(),
+            _ => "x".to_owned(),
+        };
+        station.set_env(name, value);
+    }
+    for secret in [
+        "OPENAI_API_KEY",
+        "GITHUB_TOKEN",
+        "NODE_OPTIONS",
+        "LD_LIBRARY_PATH",
+        "PYTHONPATH",
+        "BASH_ENV",
+        "SSH_AUTH_SOCK",
+        "UNHEARD_OF",
+    ] {
+        station.set_env(secret, "/nonexistent");
+    }
+    station.start();
+    let own = look(&station);
+    let expected: BTreeSet<String> =
+        documented.iter().chain(&["OWN", "WRASSE_MARK"]).map(|name| (*name).to_owned()).collect();
+    assert_eq!(names(&own), expected);
+    station.assert_flat();
+}
+
+/// A variable that makes a program run something else is dropped, and that is said once.
+#[test]
+fn dangerous_variables_are_dropped_with_one_warning() {
+    let mut station = Station::new();
+    let mut server = station.fixture(Mode::Ok);
+    server["env"] =
+        json!({ "LD_PRELOAD": "/x.so", "NODE_OPTIONS": "-r x", "BASH_ENV": "x", "KEPT": "1" });
+    configure(&station, server, json!({}));
+    station.start();
+    let own = look(&station);
+    let names = names(&own);
+    assert!(names.contains("KEPT"), "{names:?}");
+    for dropped in ["LD_PRELOAD", "NODE_OPTIONS", "BASH_ENV"] {
+        assert!(!names.contains(dropped), "{names:?}");
+    }
+    let log = station.log();
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains("LD_PRELOAD")).collect();
+    assert_eq!(warnings.len(), 1, "{log}");
+    assert!(warnings[0].contains("NODE_OPTIONS"), "{}", warnings[0]);
+    station.assert_flat();
+}
+
+/// Launched with descriptors open, signals ignored and blocked: nothing of it reaches the server.
+#[test]
+fn a_server_has_three_descriptors_and_no_inherited_signal_state() {
+    let mut station = Station::new();
+    // Before any program of Rust's, which would ignore SIGPIPE itself.
+    let status = station.path("work").join("status");
+    let mut server = station.fixture(Mode::Ok);
+    server["args"] =
+        json!(["-c", "cat /proc/self/status >\"$1\"; exec \"$0\" f-ok", server["command"], status]);
+    server["command"] = json!("sh");
+    configure(&station, server, json!({}));
+    let deaf = super::host::python(
+        "import os,signal,sys\nfor s in range(1,65):\n  try: signal.signal(s, signal.SIG_IGN)\n  except (OSError, ValueError): pass\n\
+         signal.pthread_sigmask(signal.SIG_BLOCK, range(1,65))\n\
+         os.dup2(os.open('/etc/passwd', os.O_RDONLY), 77); os.execvp(sys.argv[1], sys.argv[1:])",
+    );
+    station.set_launcher(&deaf.iter().map(String::as_str).collect::<Vec<_>>());
+    station.start();
+    let own = look(&station);
+    let fds = own["fds"].as_array().unwrap();
+    let numbers: Vec<u64> = fds.iter().map(|fd| fd[0].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [0, 1, 2], "{own:#}");
+    assert!(fds.iter().all(|fd| fd[1].as_str().unwrap().starts_with("pipe:")), "{own:#}");
+    assert_eq!(own["cwd"], json!(station.path("work").canonicalize().unwrap()), "{own:#}");
+    let bits = |text: &Value| u64::from_str_radix(text.as_str().unwrap(), 16).unwrap();
+    assert_eq!(bits(&own["sig_ign"]) & !SIGPIPE_BIT, 0, "{own:#}");
+    assert_eq!(bits(&own["sig_blk"]), 0, "{own:#}");
+    assert_eq!(own["group"], own["pid"], "a group of its own: {own:#}");
+    assert_ne!(own["session"], own["pid"], "{own:#}");
+    let status = std::fs::read_to_string(status).unwrap();
+    for field in ["SigIgn:", "SigBlk:"] {
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+        assert!(line.ends_with("0000000000000000"), "{line}");
+    }
+    station.assert_flat();
+}
+
+/// Servers go before us when memory runs out, and their mark is on them; we ourselves are as we were launched.
+#[test]
+fn a_server_carries_its_mark_and_is_the_first_to_go() {
+    let mut station = station();
+    station.start();
+    let own = look(&station);
+    let score: i32 = own["oom_score_adj"].as_str().unwrap().parse().unwrap();
+    let of = |pid: u32| -> i32 {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+        text.trim().parse().unwrap()
+    };
+    let (gateway, warden) = (of(station.gateway()), of(station.warden.unwrap()));
+    assert_eq!(gateway, warden);
+    assert!(score > gateway, "{own:#}");
+    let locks = |limits: &str| -> Option<u64> {
+        let line = limits.lines().find(|line| line.starts_with("Max file locks"))?;
+        line.split_whitespace().nth(3)?.parse().ok()
+    };
+    let server = locks(own["limits"].as_str().unwrap());
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", station.gateway())).unwrap();
+    let gateway = locks(&limits);
+    assert!(server.is_some() && server < gateway, "{server:?} {gateway:?}");
+    station.assert_flat();
+}
+
+/// Neither a workspace nor anything the caller had open is held by a guardian, and the door by nobody but the gateway.
+#[test]
+fn ours_hold_nothing_of_anybody() {
+    let mut station = station();
+    let script = "exec 7</etc/passwd 9>>\"$0\"; exec \"$@\"";
+    let extra = station.path("extra").display().to_string();
+    station.set_launcher(&["sh", "-c", script, &extra]);
+    station.start();
+    hold(&station);
+    let seen = station.oracle.list();
+    let guardians = named(&seen, "wrasse-guardian");
+    assert_eq!(guardians.len(), 1, "{seen:#?}");
+    let gateway = station.gateway();
+    for process in seen.iter().filter(|process| process.pid != gateway) {
+        let open = open_files(process.pid);
+        let ours = Some(process.pid) == station.warden;
+        let foreign = |(_, path): &&(u32, String)| path == "/etc/passwd" || *path == extra;
+        // The warden passes on what its caller meant for the gateway.
+        assert!(ours || !open.iter().any(|file| foreign(&file)), "{process:?} {open:?}");
+    }
+    let guardian = guardians[0].pid;
+    assert_eq!(link(guardian, "cwd"), PathBuf::from("/"));
+    let kinds = open_files(guardian);
+    let known = ["socket:", "pipe:", "anon_inode:", "/dev/null"];
+    let log = station.path("gateway.log").display().to_string();
+    let fine = |path: &str| known.iter().any(|kind| path.starts_with(kind)) || path == log;
+    assert!(kinds.iter().all(|(_, path)| fine(path)), "{kinds:?}");
+    assert_eq!(link(gateway, "fd/0"), PathBuf::from("/dev/null"));
+    station.assert_flat();
+}
+
+/// failure mode G10: the port is free as soon as the gateway is killed, whatever its servers do.
+#[test]
+fn the_port_is_nobody_elses() {
+    let mut station = Station::new();
+    configure(&station, station.fixture(Mode::TermDeaf), json!({}));
+    station.start();
+    hold(&station);
+    let gateway = station.gateway();
+    let port = station.json(&["status"])["gateway"]["port"].as_u64().unwrap();
+    let listeners = |port: u64| -> Vec<String> {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let listens = |row: &Vec<&str>| {
+            row.get(3) == Some(&"0A") && row[1].ends_with(&format!(":{port:04X}"))
+        };
+        rows.filter(listens).map(|row| format!("socket:[{}]", row[9])).collect()
+    };
+    let doors = listeners(port);
+    assert_eq!(doors.len(), 1);
+    for process in station.oracle.list() {
+        let holds = open_files(process.pid).iter().any(|(_, path)| doors.contains(path));
+        assert_eq!(holds, process.pid == gateway, "{process:?}");
+    }
+    station.warden = None;
+    station.oracle.signal(&[gateway], SIGKILL);
+    eventually("nobody listens", Duration::from_secs(2), || listeners(port).is_empty());
+    station.assert_empty();
+    station.start();
+    station.assert_flat();
+}
+
+/// Replaces the program under a running gateway: it goes on, and a restart runs the new one.
+fn upgrade(guard: &str) {
+    let mut station = Station::new();
+    configure(
+        &station,
+        station.fixture(Mode::TermDeaf),
+        json!({ "containment": { "guard": guard } }),
+    );
+    let original = station.wrasse();
+    let installed = station.path("wrasse");
+    std::fs::copy(&original, &installed).unwrap();
+    station.use_program(installed.clone());
+    let warden = station.start();
+    let old = station.gateway();
+    // What follows the sections of an executable does not change what it does.
+    let next = station.path("next");
+    std::fs::copy(&original, &next).unwrap();
+    let mut file = std::fs::File::options().append(true).open(&next).unwrap();
+    std::io::Write::write_all(&mut file, b"another build").unwrap();
+    drop(file);
+    std::fs::rename(&next, &installed).unwrap();
+    assert!(link(old, "exe").display().to_string().ends_with("(deleted)"));
+    // The old one still starts servers, by a guard program that may have been itself.
+    look(&station);
+    hold(&station);
+    station.ok(&["gateway", "restart"]);
+    station.wait_ready();
+    let new = station.gateway();
+    assert_ne!(old, new);
+    assert_eq!(link(new, "exe"), installed.canonicalize().unwrap(), "{}", station.log());
+    assert!(station.oracle.list().iter().any(|process| process.pid == warden));
+    station.assert_no_servers(Duration::from_secs(6));
+    look(&station);
+    hold(&station);
+    station.warden = None;
+    station.oracle.signal(&[new], SIGKILL);
+    let left = station.oracle.wait_until(Duration::from_secs(10), <[_]>::is_empty);
+    assert!(left.is_ok(), "{guard}: {left:#?}\n{}", station.log());
+    station.start();
+    station.assert_flat();
+}
+
+/// failure mode D11: upgrade in place.
+#[test]
+fn an_executable_replaced_under_a_running_gateway() {
+    for guard in ["auto", "self"] {
+        upgrade(guard);
+    }
+}
+
+/// The program is removed altogether: the warden still has it open, and restarts what it has.
+#[test]
+fn an_executable_removed_under_a_running_gateway() {
+    let mut station = station();
+    let installed = station.path("wrasse");
+    std::fs::copy(station.wrasse(), &installed).unwrap();
+    let original = station.wrasse();
+    station.use_program(installed.clone());
+    station.start();
+    std::fs::remove_file(&installed).unwrap();
+    station.use_program(original);
+    station.ok(&["gateway", "restart"]);
+    station.wait_ready();
+    look(&station);
+    station.assert_flat();
+}
+
+/// A guard program in the state dir that is not ours, of an older version or tampered with, is never executed.
+#[test]
+fn a_wrong_guard_program_is_replaced() {
+    let mut station = station();
+    station.start();
+    let folder = station.path("state").join("bin");
+    let guard = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    station.ok(&["gateway", "stop"]);
+    station.warden = None;
+    let right = std::fs::read(&guard).unwrap();
+    let touched = station.path("touched").display().to_string();
+    std::fs::remove_file(&guard).unwrap();
+    std::fs::write(&guard, format!("#!/bin/sh\ntouch {touched}\n")).unwrap();
+    std::fs::set_permissions(&guard, std::os::unix::fs::PermissionsExt::from_mode(0o500)).unwrap();
+    station.start();
+    look(&station);
+    assert!(std::fs::read(&guard).unwrap() == right, "the guard program was not replaced");
+    assert!(!std::path::Path::new(&touched).exists());
+    let _patience = PATIENCE;
+    station.assert_flat();
+}
