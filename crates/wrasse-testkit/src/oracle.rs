@@ -65,7 +65,14 @@ pub fn serve() -> ExitCode {
 
 fn answer(request: Request, exits: &mut BTreeMap<u32, i32>) -> Answer {
     match request {
-        Request::Spawn { argv, env, output, cwd } => spawn(&argv, &env, &output, &cwd),
+        Request::Spawn { argv, env, output, cwd } => {
+            let answer = spawn(&argv, &env, &output, &cwd);
+            if let Answer::Spawned(pid) = answer {
+                // The number may have been another process's, whose exit is not this one's.
+                exits.remove(&pid);
+            }
+            answer
+        }
         Request::List => {
             let own = std::process::id();
             let found = descendants(own);

@@ -163,11 +163,10 @@ impl Storm {
             return None;
         }
         let round = self.next.fetch_add(1, Ordering::Relaxed);
-        let cast = &self.cast;
-        (round < self.options.rounds).then(|| {
-            let only = &self.options.only;
-            Plan::draw(self.options.seed, round, cast.actors.len(), &cast.trees, only)
-        })
+        // The real servers take seconds to start.
+        let span_ms = if self.options.real_servers.is_some() { 2_500 } else { 400 };
+        (round < self.options.rounds)
+            .then(|| Plan::draw(self.options.seed, round, &self.cast, &self.options.only, span_ms))
     }
 
     fn round(&self, stage: &mut Option<Stage>, plan: &Plan) -> Report {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::cast::Cast;
+
 /// Whom a round kills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -79,10 +81,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Draws a round for a cast of so many, of which those at `trees` are sure to have members besides the leader.
-    pub(super) fn draw(seed: u64, round: u64, cast: usize, trees: &[usize], only: &[Kill]) -> Self {
+    /// Draws a round for a cast. A random instant is one of the first `span_ms`.
+    pub(super) fn draw(seed: u64, round: u64, cast: &Cast, only: &[Kill], span_ms: usize) -> Self {
         let mut chance = Chance::new(seed, round);
         let kills = if only.is_empty() { &Kill::ALL[..] } else { only };
+        let (cast, trees) = (cast.actors.len(), &cast.trees);
         let kill = kills[chance.below(kills.len())];
         let count = cast.min(3 + chance.below(4));
         let mut places: Vec<usize> = (0..cast).collect();
@@ -98,7 +101,7 @@ impl Plan {
         let moment = if chance.below(2) == 0 {
             Moment::Busy(chance.millis(50))
         } else {
-            Moment::After(chance.millis(400))
+            Moment::After(chance.millis(span_ms))
         };
         Self { round, seed, kill, parts, moment, chance }
     }
@@ -142,11 +145,12 @@ impl Chance {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kill, Plan};
+    use super::{Cast, Kill, Plan};
 
     #[test]
     fn a_round_is_the_same_when_repeated_and_every_class_comes() {
-        let draw = |round| Plan::draw(7, round, 14, &[1, 5], &[]);
+        let cast = Cast::fixtures();
+        let draw = |round| Plan::draw(7, round, &cast, &[], 400);
         for round in 0..50 {
             assert_eq!(format!("{:?}", draw(round)), format!("{:?}", draw(round)));
         }
@@ -154,7 +158,7 @@ mod tests {
             (0..200).map(|round| draw(round).kill).collect();
         assert_eq!(drawn.len(), Kill::ALL.len());
         for plan in (0..200).map(draw).filter(|plan| plan.kill == Kill::Member) {
-            assert!(plan.parts.iter().any(|(place, _)| [1, 5].contains(place)));
+            assert!(plan.parts.iter().any(|(place, _)| cast.trees.contains(place)));
         }
     }
 }

@@ -74,7 +74,7 @@ fn survivors(left: Vec<Entry>) -> Vec<Survivor> {
     if !found.is_empty() {
         std::thread::sleep(Duration::from_secs(1));
         let table = Table::read();
-        found.iter_mut().for_each(|one| one.stays = table.holds(one.entry.id));
+        found.iter_mut().for_each(|one| one.stays = table.lives(one.entry.id));
     }
     found
 }
