@@ -245,6 +245,23 @@ pub struct Lifecycle {
     pub stop_eof: Duration,
     /// `stop.term`: how long after SIGTERM.
     pub stop_term: Duration,
+    /// What it may use.
+    pub limits: ServerLimits,
+}
+
+/// The limits in `lifecycle` of a server; `None` is unlimited, or the default of whoever imposes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServerLimits {
+    /// `memoryMax`: anonymous and shared memory of its whole tree, in bytes.
+    pub memory_max: Option<u64>,
+    /// `processesMax`: processes of its whole tree.
+    pub processes_max: Option<u32>,
+    /// `nice`, 0 to 19.
+    pub nice: Option<u8>,
+    /// `oomScoreAdj`, 0 to 1000; it is only ever raised.
+    pub oom_score_adj: Option<u16>,
+    /// `addressSpaceMax`: of each process, in bytes.
+    pub address_space_max: Option<u64>,
 }
 
 /// How long an instance outlives the last run that used it.

@@ -13,7 +13,9 @@ use crate::guardian::{ANSWER_WITHIN, Guardian, KILL_WITHIN};
 use crate::pipes::InputEnded;
 use crate::registry::Registry;
 use crate::view::View;
-use crate::{LeaderExit, PipeReceiver, PipeSender, ProcessIdentity, SpawnError, process};
+use crate::{
+    Containment, LeaderExit, PipeReceiver, PipeSender, ProcessIdentity, SpawnError, process,
+};
 
 /// How long fork and exec may take; on a loaded machine this is long.
 const START_WITHIN: Duration = Duration::from_secs(30);
@@ -118,6 +120,7 @@ pub(crate) async fn wait(
 #[derive(Debug)]
 #[must_use = "a prepared tree that is dropped is killed"]
 pub struct Prepared {
+    pub(crate) containment: Containment,
     pub(crate) leash: Leash,
     pub(crate) program: PathBuf,
     pub(crate) cwd: PathBuf,
@@ -144,6 +147,9 @@ impl Prepared {
             |view: &View| view.started.is_some() || view.failed.is_some() || view.guardian_gone();
         wait(&mut watch, Instant::now() + START_WITHIN, answered).await;
         let view = self.leash.guardian().view();
+        if !view.refused.is_none() {
+            self.containment.note_refused(&self.leash.guardian().name, view.refused);
+        }
         if let Some(pid) = view.started {
             return Ok(Contained {
                 leash: self.leash,

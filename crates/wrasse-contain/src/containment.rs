@@ -17,11 +17,12 @@ use crate::contained::{Leash, wait};
 use crate::image::{self, Program};
 use crate::pipes::InputEnded;
 use crate::registry::Registry;
+use crate::report::{ContainReport, Reporter};
 use crate::spawn::{self, ServerSpec};
 use crate::view::View;
 use crate::{
-    ContainError, PipeReceiver, PipeSender, Prepared, ProcessInfo, SpawnError, lookup, mark,
-    process, signal, warden,
+    ContainError, Limits, PipeReceiver, PipeSender, Prepared, ProcessInfo, SpawnError, lookup,
+    mark, process, signal, warden,
 };
 
 /// How long a guardian may take from its start to its readiness; on a loaded machine this is long.
@@ -57,21 +58,6 @@ pub struct ContainOptions {
     pub installation: u16,
 }
 
-/// What containment could get here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContainReport {
-    /// `"file"`, `"memfd"` or `"self"`.
-    pub guard: String,
-    /// Whether the resource limit mark works.
-    pub rlimit_mark: bool,
-    /// Whether we are a subreaper.
-    pub subreaper: bool,
-    /// The layers in use, the floor first.
-    pub layers: Vec<String>,
-    /// What is degraded, and why.
-    pub notes: Vec<String>,
-}
-
 /// A server to start.
 #[derive(Debug, Clone)]
 pub struct SpawnSpec {
@@ -87,6 +73,8 @@ pub struct SpawnSpec {
     pub env: Vec<(OsString, OsString)>,
     /// The working directory.
     pub cwd: PathBuf,
+    /// What it may use.
+    pub limits: Limits,
 }
 
 /// The ability to start contained trees. Clones share everything.
@@ -104,7 +92,7 @@ struct Inner {
     registry: Arc<Registry>,
     options: ContainOptions,
     program: Mutex<Arc<Program>>,
-    report: Mutex<ContainReport>,
+    report: Reporter,
     depth: u8,
     outer_variable: Option<OsString>,
     ending: AtomicBool,
@@ -150,16 +138,13 @@ impl Containment {
             layers: vec!["floor".to_owned()],
             notes,
         };
-        for note in &report.notes {
-            tracing::warn!(note, "containment is degraded");
-        }
         Ok(Self {
             inner: Arc::new(Inner {
                 number: NUMBERS.fetch_add(1, Ordering::Relaxed),
                 registry,
                 options,
                 program: Mutex::new(Arc::new(program)),
-                report: Mutex::new(report),
+                report: Reporter::new(report),
                 depth,
                 outer_variable: std::env::var_os(mark::VARIABLE),
                 ending: AtomicBool::new(false),
@@ -169,7 +154,7 @@ impl Containment {
 
     /// What containment could get here.
     pub fn report(&self) -> ContainReport {
-        self.inner.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.report.get()
     }
 
     /// How many trees of this process were dropped instead of being stopped.
@@ -186,7 +171,7 @@ impl Containment {
         if self.inner.ending.load(Ordering::Acquire) {
             return Err(SpawnError::Ending);
         }
-        let SpawnSpec { name, instance, program, args, mut env, cwd } = spec;
+        let SpawnSpec { name, instance, program, args, mut env, cwd, limits } = spec;
         check_cwd(&cwd)?;
         let path = lookup::program(&program, &env, &cwd)?;
         let entry = mark::entry(self.inner.options.installation, instance);
@@ -200,6 +185,7 @@ impl Containment {
             argv0: &program,
             args: &args,
             env: &env,
+            limits: limits.imposed(),
         }
         .encode()?;
         let failed = |step| move |source| SpawnError::Guardian { step, source };
@@ -213,7 +199,9 @@ impl Containment {
         let input_ended = InputEnded::default();
         let stdin = PipeSender::new(stdin, guardian.watch(), input_ended.clone());
         let leash = Leash::new(guardian, Arc::clone(&self.inner.registry));
-        let prepared = Prepared { leash, program: path, cwd, stdin, stdout, stderr, input_ended };
+        let containment = self.clone();
+        let prepared =
+            Prepared { containment, leash, program: path, cwd, stdin, stdout, stderr, input_ended };
         let ready = async {
             spawn::send_spec(prepared.leash.guardian(), &body, &stdio.theirs).await?;
             // From here on the only copies of the server's ends are the guardian's.
@@ -238,7 +226,7 @@ impl Containment {
         let view = guardian.view();
         match (view.ready, view.failed) {
             (Some(degraded), None) => {
-                self.note(degraded);
+                self.note_refused(&guardian.name, degraded);
                 Ok(())
             }
             (_, Some((stage, errno))) => {
@@ -250,23 +238,9 @@ impl Containment {
         }
     }
 
-    /// Adds what a guardian could not get to the report, once.
-    fn note(&self, degraded: Degraded) {
-        if degraded.is_none() {
-            return;
-        }
-        let mut report = self.inner.report.lock().unwrap_or_else(PoisonError::into_inner);
-        for (bit, text) in [
-            (Degraded::MARK, "a guardian was refused the resource limit mark"),
-            (Degraded::SUBREAPER, "a guardian was refused to be a subreaper"),
-            (Degraded::PIDFD, "guardians have no pidfds: only direct children are signalled"),
-            (Degraded::PROC, "guardians cannot walk their trees: /proc is missing or another's"),
-        ] {
-            if degraded.has(bit) && !report.notes.iter().any(|note| note == text) {
-                tracing::warn!(note = text, "containment is degraded");
-                report.notes.push(text.to_owned());
-            }
-        }
+    /// Adds what was refused to the report.
+    pub(crate) fn note_refused(&self, server: &str, what: Degraded) {
+        self.inner.report.note_refused(server, what);
     }
 
     fn spawn_guardian(&self, name: &str) -> io::Result<Arc<crate::guardian::Guardian>> {
@@ -285,10 +259,9 @@ impl Containment {
             return Err(error);
         };
         let program = Arc::new(program);
-        {
-            let mut report = self.inner.report.lock().unwrap_or_else(PoisonError::into_inner);
-            program.word().clone_into(&mut report.guard);
-            report.notes.append(&mut notes);
+        self.inner.report.set_guard(program.word());
+        for note in notes {
+            self.inner.report.note(note);
         }
         *self.inner.program.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&program);
         spawn::guardian(&self.inner.registry, &program, name, self.inner.number)

@@ -213,6 +213,7 @@ impl Guardian {
                 // It lives and goes on trying: killing it would only move the work to us.
                 Event::Stuck { .. } | Event::Empty { .. } => owed.killing = None,
                 Event::Ready { .. }
+                | Event::Refused { .. }
                 | Event::Started { .. }
                 | Event::Failed { .. }
                 | Event::Exited { .. }

@@ -15,10 +15,10 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdFlags, pidfd_open};
 use tokio::io::Interest;
-use wrasse_guard::Spec;
 use wrasse_guard::protocol::{
-    GUARDIAN_NAME, GUARDIAN_ROLE, Malformed, Order, SPEC_CHUNK_MAX, SPEC_FDS, SPEC_FLAG_OOM_FIRST,
+    GUARDIAN_NAME, GUARDIAN_ROLE, Malformed, Order, SPEC_CHUNK_MAX, SPEC_FDS,
 };
+use wrasse_guard::{Limits, Spec};
 
 use crate::guardian::{Guardian, Sent};
 use crate::image::Program;
@@ -158,6 +158,7 @@ pub(crate) struct ServerSpec<'a> {
     pub(crate) argv0: &'a OsStr,
     pub(crate) args: &'a [OsString],
     pub(crate) env: &'a [(OsString, OsString)],
+    pub(crate) limits: Limits,
 }
 
 impl ServerSpec<'_> {
@@ -186,6 +187,8 @@ impl ServerSpec<'_> {
             name: self.name.as_bytes(),
             cwd: self.cwd.as_os_str().as_bytes(),
             program: self.program.as_os_str().as_bytes(),
+            leaf: b"",
+            limits: self.limits,
             argv: &argv,
             env: &env,
         };
@@ -193,9 +196,9 @@ impl ServerSpec<'_> {
         match spec.encode(&mut |piece| body.extend_from_slice(piece)) {
             Ok(()) => Ok(body),
             Err(Malformed::Nul) => Err(bad("an argument or a variable holds a NUL byte")),
-            Err(Malformed::OutOfRange | Malformed::Short | Malformed::Unknown) => {
-                Err(bad("its arguments and environment together are larger than 1 MiB"))
-            }
+            Err(
+                Malformed::OutOfRange | Malformed::Short | Malformed::Unknown | Malformed::Version,
+            ) => Err(bad("its arguments and environment together are larger than 1 MiB")),
         }
     }
 }
@@ -212,7 +215,7 @@ pub(crate) async fn send_spec(
     let mut fds = Some([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]);
     for (index, bytes) in body.chunks(SPEC_CHUNK_MAX).enumerate() {
         let order = Order::Spec {
-            flags: SPEC_FLAG_OOM_FIRST,
+            flags: 0,
             total: length(body.len()),
             offset: length(index * SPEC_CHUNK_MAX),
             bytes,

@@ -59,6 +59,7 @@ pub(crate) enum Standing {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct View {
     pub(crate) ready: Option<Degraded>,
+    pub(crate) refused: Degraded,
     pub(crate) started: Option<u32>,
     pub(crate) failed: Option<(Stage, i32)>,
     pub(crate) exited: Option<LeaderExit>,
@@ -72,6 +73,7 @@ impl View {
     pub(crate) fn apply(&mut self, event: Event) {
         match event {
             Event::Ready { degraded, pid: _ } => self.ready = Some(degraded),
+            Event::Refused { what } => self.refused.0 |= what.0,
             Event::Started { pid } => self.started = Some(pid),
             Event::Failed { stage, errno } => self.failed = Some((stage, errno)),
             Event::Exited { status } => self.exited = Some(LeaderExit::from_wait_status(status)),

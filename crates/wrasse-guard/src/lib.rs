@@ -28,7 +28,7 @@ mod warden;
 #[cfg(guard)]
 pub use dispatch::{Role, role};
 pub use mark::Mark;
-pub use spec::{Spec, SpecView};
+pub use spec::{Limits, Spec, SpecView};
 
 /// The guard program for this target, an ELF file; empty where it cannot be built.
 pub static IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guard"));

@@ -1,14 +1,18 @@
 //! The messages between the gateway and a guardian, and the mark that a tree carries.
 //!
 //! One `SOCK_SEQPACKET` socket per guardian; every message is one packet whose first byte is its
-//! kind; integers are little-endian. Both ends come from the same build, but an older guardian may
-//! outlive an upgraded gateway, so the first message carries a version.
+//! kind; integers are little-endian. Both ends come from the same build, but the executable may be
+//! replaced under a running gateway, so every part of a spec carries a version. A guardian refuses a
+//! spec of another version in words ([`Stage::Spec`]), and passes over orders that it does not know;
+//! a gateway passes over such events.
+//!
+//! Version 2 added the limits and the leaf to the spec, and [`Event::Refused`].
 //!
 //! Nothing here allocates: the guard program has no allocator. Decoders never panic on what a peer
 //! sends; they return [`Malformed`].
 
 /// The version of the protocol, carried by every [`Order::Spec`].
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// The largest packet in either direction.
 pub const MESSAGE_MAX: usize = 32 * 1024;
 /// The bytes before the payload of a [`Order::Spec`] packet.
@@ -21,8 +25,6 @@ pub const SPEC_MAX: usize = 1024 * 1024;
 pub const EVENT_MAX: usize = 8;
 /// The file descriptors that accompany the first chunk: the server's stdin, stdout and stderr.
 pub const SPEC_FDS: usize = 3;
-/// Flag of a spec: raise the server's `oom_score_adj`, so that the kernel takes it before us.
-pub const SPEC_FLAG_OOM_FIRST: u16 = 1;
 
 /// The exit code by which a gateway asks its warden to execute it again.
 pub const EXIT_RESTART: u8 = 85;
@@ -49,14 +51,17 @@ const KIND_EXITED: u8 = 132;
 const KIND_STUCK: u8 = 133;
 const KIND_EMPTY: u8 = 134;
 const KIND_PONG: u8 = 135;
+const KIND_REFUSED: u8 = 136;
 
 /// A packet or a spec body that does not follow the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
     /// It ends before its last field.
     Short,
-    /// Its kind, stage or version is not known.
+    /// Its kind or stage is not known.
     Unknown,
+    /// It is a spec of another version.
+    Version,
     /// A length or an offset in it is out of range.
     OutOfRange,
     /// A string in it holds a NUL, or is not terminated by one.
@@ -67,7 +72,8 @@ impl core::fmt::Display for Malformed {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Self::Short => "the message ends too early",
-            Self::Unknown => "the kind or version of the message is not known",
+            Self::Unknown => "the kind of the message is not known",
+            Self::Version => "the spec is of another version",
             Self::OutOfRange => "a length in the message is out of range",
             Self::Nul => "a string in the message is not properly terminated",
         })
@@ -81,7 +87,7 @@ impl core::error::Error for Malformed {}
 pub enum Order<'a> {
     /// A part of the spec; the first one carries the server's three descriptors.
     Spec {
-        /// `SPEC_FLAG_*` bits; those of the first chunk count.
+        /// Reserved: written as 0, not read.
         flags: u16,
         /// The length of the whole body.
         total: u32,
@@ -126,7 +132,7 @@ impl<'a> Order<'a> {
             KIND_SPEC => {
                 let (head, bytes) = packet.split_at_checked(SPEC_HEADER).ok_or(Malformed::Short)?;
                 if head[1] != VERSION {
-                    return Err(Malformed::Unknown);
+                    return Err(Malformed::Version);
                 }
                 Ok(Order::Spec {
                     flags: u16::from_le_bytes([head[2], head[3]]),
@@ -149,7 +155,7 @@ fn single(head: &mut [u8; SPEC_HEADER], kind: u8) -> usize {
     1
 }
 
-/// What a guardian could not have, as bits.
+/// What a guardian or its server could not have, as bits. None of them stops a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Degraded(pub u8);
 
@@ -162,6 +168,14 @@ impl Degraded {
     pub const PIDFD: u8 = 4;
     /// `/proc` is missing, or belongs to another PID namespace: the tree cannot be walked.
     pub const PROC: u8 = 8;
+    /// The server's niceness was refused.
+    pub const NICE: u8 = 16;
+    /// The server's `oom_score_adj` was refused.
+    pub const OOM: u8 = 32;
+    /// The server's RLIMIT_DATA was refused.
+    pub const DATA: u8 = 64;
+    /// The leaf cannot be opened, or the server could not be put into it.
+    pub const LEAF: u8 = 128;
 
     /// Whether all of `bits` are set.
     #[must_use]
@@ -232,6 +246,11 @@ pub enum Event {
         /// Its own pid.
         pid: u32,
     },
+    /// The server is about to be executed without some of its limits.
+    Refused {
+        /// Which.
+        what: Degraded,
+    },
     /// The server was executed.
     Started {
         /// The server's pid, which is also its process group.
@@ -269,6 +288,7 @@ impl Event {
     pub fn encode(&self, out: &mut [u8; EVENT_MAX]) -> usize {
         let (kind, detail, number) = match *self {
             Event::Ready { degraded, pid } => (KIND_READY, Some(degraded.0), Some(pid)),
+            Event::Refused { what } => (KIND_REFUSED, Some(what.0), None),
             Event::Started { pid } => (KIND_STARTED, None, Some(pid)),
             Event::Failed { stage, errno } => {
                 (KIND_FAILED, Some(stage.code()), Some(errno.cast_unsigned()))
@@ -298,6 +318,7 @@ impl Event {
             KIND_READY => {
                 Ok(Event::Ready { degraded: Degraded(detail()?), pid: u32_at(packet, 2)? })
             }
+            KIND_REFUSED => Ok(Event::Refused { what: Degraded(detail()?) }),
             KIND_STARTED => Ok(Event::Started { pid: u32_at(packet, 1)? }),
             KIND_FAILED => Ok(Event::Failed {
                 stage: Stage::from_code(detail()?).ok_or(Malformed::Unknown)?,
@@ -324,12 +345,7 @@ mod tests {
     #[test]
     fn every_order_survives_its_encoding() {
         let orders = [
-            Order::Spec {
-                flags: SPEC_FLAG_OOM_FIRST,
-                total: 70_000,
-                offset: 32_756,
-                bytes: b"a\0b",
-            },
+            Order::Spec { flags: 1, total: 70_000, offset: 32_756, bytes: b"a\0b" },
             Order::Go,
             Order::Term,
             Order::Kill,
@@ -351,6 +367,7 @@ mod tests {
         let failed = |stage| Event::Failed { stage, errno: 13 };
         let events = [
             Event::Ready { degraded: Degraded(Degraded::MARK | Degraded::PIDFD), pid: 4_194_303 },
+            Event::Refused { what: Degraded(Degraded::NICE | Degraded::LEAF) },
             Event::Started { pid: 7 },
             failed(Stage::Spec),
             failed(Stage::Fork),
@@ -380,7 +397,7 @@ mod tests {
         assert_eq!(Order::decode(&[1, VERSION]), Err(Malformed::Short));
         assert_eq!(
             Order::decode(&[1, VERSION + 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
-            Err(Malformed::Unknown)
+            Err(Malformed::Version)
         );
         assert_eq!(Event::decode(&[KIND_FAILED, 9, 0, 0, 0, 0]), Err(Malformed::Unknown));
     }

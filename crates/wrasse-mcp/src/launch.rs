@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wrasse_config::{Lifecycle, Secret, Server, Transport};
-use wrasse_contain::{Ladder, SpawnSpec};
+use wrasse_config::{Lifecycle, Secret, Server, ServerLimits, Transport};
+use wrasse_contain::{Ladder, Limits, SpawnSpec};
 use wrasse_types::{InstanceId, ServerName};
 
 use crate::environment::{self, Environment};
@@ -88,6 +88,7 @@ impl Launch {
             args: self.args.iter().map(OsString::from).collect(),
             env: self.environment.pairs(),
             cwd: self.cwd.clone(),
+            limits: limits(&self.lifecycle.limits),
         }
     }
 
@@ -95,6 +96,12 @@ impl Launch {
     pub(crate) fn ladder(&self) -> Ladder {
         Ladder { eof: self.lifecycle.stop_eof, term: self.lifecycle.stop_term }
     }
+}
+
+fn limits(limits: &ServerLimits) -> Limits {
+    let ServerLimits { memory_max, processes_max, nice, oom_score_adj, address_space_max } =
+        *limits;
+    Limits { memory_max, processes_max, nice, oom_score_adj, address_space_max }
 }
 
 /// How a server is launched, for people.

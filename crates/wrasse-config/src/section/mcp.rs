@@ -33,7 +33,7 @@ fn check_limits(limits: Option<At<'_>>) {
         at.warn("is not enforced yet");
     }
     if let Some(at) = limits.get("memory")
-        && server::size(&at)
+        && server::size(&at).is_some()
     {
         at.warn("is not enforced yet");
     }

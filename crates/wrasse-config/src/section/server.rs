@@ -7,7 +7,7 @@ use wrasse_types::{ByteSize, ServerName};
 use super::cursor::{At, Context, LONGEST};
 use super::secret;
 use crate::text::Value;
-use crate::{Idle, Lifecycle, Secret, Server, Transport};
+use crate::{Idle, Lifecycle, Secret, Server, ServerLimits, Transport};
 
 /// Variables that make a program load or run something else before it does what it is for.
 const DANGEROUS: &[&str] = &[
@@ -178,15 +178,33 @@ fn lifecycle(at: &At<'_>) -> Lifecycle {
         // "verbatim" is what is done for now, so it needs no word.
         at.one_of(&[("auto", ()), ("verbatim", ())]);
     }
-    if let Some(at) = key(&["memoryMax"])
-        && size(&at)
-    {
-        at.warn("is not enforced yet");
-    }
     Lifecycle {
         idle: key(&["idle"]).and_then(|at| idle(&at)).unwrap_or(Idle::Run),
         stop_eof: stop("eof", 2),
         stop_term: stop("term", 3),
+        limits: at.get("lifecycle").map(|at| limits(&at)).unwrap_or_default(),
+    }
+}
+
+fn limits(at: &At<'_>) -> ServerLimits {
+    let size = |name: &str| {
+        let at = at.get(name)?;
+        let size = size(&at)?;
+        if size.0 == 0 {
+            at.fault("nothing runs in no memory".to_owned(), Some("leave it out for no limit"));
+            return None;
+        }
+        Some(size.0)
+    };
+    let number = |name: &str, range| at.get(name).and_then(|at| at.int(range));
+    ServerLimits {
+        memory_max: size("memoryMax"),
+        processes_max: number("processesMax", 1..=i64::from(u32::MAX))
+            .and_then(|number| u32::try_from(number).ok()),
+        nice: number("nice", 0..=19).and_then(|number| u8::try_from(number).ok()),
+        oom_score_adj: number("oomScoreAdj", 0..=1000)
+            .and_then(|number| u16::try_from(number).ok()),
+        address_space_max: size("addressSpaceMax"),
     }
 }
 
@@ -215,14 +233,14 @@ fn idle(at: &At<'_>) -> Option<Idle> {
     }
 }
 
-/// Whether this is a size; a fault is noted when it is not.
-pub(super) fn size(at: &At<'_>) -> bool {
-    let Some(text) = at.scalar() else { return false };
+/// A size; a fault is noted when it is none.
+pub(super) fn size(at: &At<'_>) -> Option<ByteSize> {
+    let text = at.scalar()?;
     match ByteSize::parse(&text) {
-        Ok(_) => true,
+        Ok(size) => Some(size),
         Err(error) => {
             at.fault(error.to_string(), None);
-            false
+            None
         }
     }
 }

@@ -15,6 +15,9 @@ fn it_knows_the_keys_and_their_kinds() {
         at(&format!("{server}/lifecycle/properties/stop/properties/eof/type")),
         json!("string")
     );
+    for (key, kind) in [("memoryMax", "string"), ("processesMax", "integer"), ("nice", "integer")] {
+        assert_eq!(at(&format!("{server}/lifecycle/properties/{key}/type")), json!(kind));
+    }
     assert_eq!(at("/properties/agents/properties/list/type"), json!("array"));
     assert_eq!(at("/properties/agents/properties/entries/type"), json!("object"));
     assert_eq!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wrasse_config::{
     Compat, Durability, GuardSource, Idle, JobTarget, LoadOptions, ProviderApi, Reset, Secret,
-    Transport, load,
+    ServerLimits, Transport, load,
 };
 
 use crate::support::{files, good, load_with, options, with_env};
@@ -132,7 +132,7 @@ fn a_server_in_full() {
         "{ mcp: { inheritEnv: ['FOO'], limits: { processes: 200, memory: '3GiB', startConcurrency: 2 }, servers: {
             s: { command: 'x', args: ['a', 7, 'b'], env: { A: 'text', B: 5, C: true, NODE_OPTIONS: '-r x', LD_PRELOAD: 'y', AWS_CONFIG_FILE: 'z' },
                  workingDirectory: '~/w', requestTimeoutMs: '1500', toolFilter: { include: ['read_*'], exclude: 'write' }, enabled: false,
-                 lifecycle: { scope: 'shared', start: 'lazy', launch: 'auto', memoryMax: '512MiB', stop: { eof: '500ms', term: '1s' } } },
+                 lifecycle: { scope: 'shared', start: 'lazy', launch: 'auto', memoryMax: '512MiB', processesMax: 40, nice: 5, oomScoreAdj: 700, addressSpaceMax: '2GiB', stop: { eof: '500ms', term: '1s' } } },
             h: { url: 'https://h/mcp', transport: 'streamable-http', headers: { X: 'y' } } } } }",
     );
     assert_eq!(config.mcp.inherit_env, ["FOO"]);
@@ -155,6 +155,14 @@ fn a_server_in_full() {
     );
     assert!(!server.enabled);
     assert_eq!(server.lifecycle.stop_eof, Duration::from_millis(500));
+    let limits = ServerLimits {
+        memory_max: Some(512 << 20),
+        processes_max: Some(40),
+        nice: Some(5),
+        oom_score_adj: Some(700),
+        address_space_max: Some(2 << 30),
+    };
+    assert_eq!(server.lifecycle.limits, limits);
     insta::assert_snapshot!(config.warnings.join("\n"));
 }
 

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::AsyncReadExt;
-use wrasse_contain::{Contained, Containment, PipeReceiver, SpawnSpec};
+use wrasse_contain::{Contained, Containment, Limits, PipeReceiver, SpawnSpec};
 
 /// Starts this program with `args` in a tree, and waits for the first byte of each of its `count` members.
 pub(crate) async fn contained(
@@ -21,6 +21,7 @@ pub(crate) async fn contained(
         args: args.into_iter().map(OsString::from).collect(),
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         cwd: "/".into(),
+        limits: Limits::default(),
     };
     let mut tree = containment.prepare(spec).await.unwrap().go().await.unwrap();
     let mut stdout = tree.take_stdout().unwrap();

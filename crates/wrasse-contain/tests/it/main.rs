@@ -8,6 +8,7 @@
 mod faults;
 mod hygiene;
 mod lifecycle;
+mod limits;
 mod scenario;
 mod sources;
 mod support;

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use wrasse_contain::{ContainOptions, Contained, Containment, Guard, SpawnSpec};
+use wrasse_contain::{ContainOptions, Contained, Containment, Guard, Limits, SpawnSpec};
 
 /// Longer than anything takes on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -91,6 +91,7 @@ pub(crate) fn shell(tag: &Tag, script: &str) -> SpawnSpec {
         args: vec!["-c".into(), script.into()],
         env,
         cwd: "/".into(),
+        limits: Limits::default(),
     }
 }
 

@@ -3,8 +3,8 @@
 use core::ffi::CStr;
 
 use crate::{
-    protocol::{SPEC_FDS, SPEC_FLAG_OOM_FIRST, SPEC_MAX},
-    spec::SpecView,
+    protocol::{SPEC_FDS, SPEC_MAX},
+    spec::{FIXED, SpecView},
     sys::{Errno, Fd, Strings, Table},
 };
 
@@ -15,25 +15,17 @@ pub(super) enum Taken {
     Whole,
 }
 
-/// Who the kernel should take first when memory runs out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OomOrder {
-    Inherited,
-    ServerFirst,
-}
-
 /// The spec as far as it has come, and the server's descriptors.
 pub(super) struct Intake {
     body: Table<u8>,
     got: usize,
     total: usize,
-    oom: OomOrder,
     fds: Option<[Fd; SPEC_FDS]>,
 }
 
 /// The vectors that execve wants, pointing into the intake's body.
 pub(super) struct Vectors {
-    /// name, cwd, program, then the arguments, 0, the environment, 0.
+    /// The fixed strings, then the arguments, 0, the environment, 0.
     addresses: Table<usize>,
     argc: usize,
 }
@@ -45,7 +37,6 @@ impl Intake {
             body: Table::zeroed(SPEC_MAX)?,
             got: 0,
             total: 0,
-            oom: OomOrder::Inherited,
             fds: None,
         })
     }
@@ -61,7 +52,6 @@ impl Intake {
     /// Counts a chunk of `len` bytes that was received into [`Intake::room`].
     pub(super) fn take(
         &mut self,
-        flags: u16,
         total: u32,
         offset: u32,
         len: usize,
@@ -75,9 +65,6 @@ impl Intake {
             }
             self.total = total;
             self.fds = fds;
-            if flags & SPEC_FLAG_OOM_FIRST != 0 {
-                self.oom = OomOrder::ServerFirst;
-            }
         }
         if offset != self.got || total != self.total || len > total - offset || len == 0 {
             return Err(Errno::INVAL);
@@ -94,10 +81,6 @@ impl Intake {
         SpecView::parse(&self.body.as_slice()[..self.total]).map_err(|_| Errno::PROTO)
     }
 
-    pub(super) fn oom(&self) -> OomOrder {
-        self.oom
-    }
-
     pub(super) fn fds(&self) -> Option<[i32; SPEC_FDS]> {
         self.fds.as_ref().map(|fds| [fds[0].raw(), fds[1].raw(), fds[2].raw()])
     }
@@ -108,7 +91,7 @@ impl Intake {
         let mut addresses = Table::new();
         let argc = view.argc;
         for (index, string) in view.strings().enumerate() {
-            if index == 3 + argc {
+            if index == FIXED + argc {
                 addresses.push(0)?;
             }
             addresses.push(string.as_ptr().expose_provenance())?;
@@ -126,17 +109,23 @@ impl Intake {
         let mut next = || CStr::from_bytes_with_nul(strings.next()?).ok();
         Option::zip(next(), next()).ok_or(Errno::PROTO)
     }
+
+    /// The leaf, if there is to be one.
+    pub(super) fn leaf(&self) -> Option<&CStr> {
+        let path = CStr::from_bytes_with_nul(self.view().ok()?.strings().nth(FIXED - 1)?).ok()?;
+        (!path.is_empty()).then_some(path)
+    }
 }
 
 impl Vectors {
     pub(super) fn argv(&self) -> Strings<'_> {
         // SAFETY: `Intake::vectors` put there the addresses of `argc` checked, NUL-terminated
         // strings and a 0; the intake outlives the exec or the failure of it.
-        unsafe { Strings::new(&self.addresses.as_slice()[3..=3 + self.argc]) }
+        unsafe { Strings::new(&self.addresses.as_slice()[FIXED..=FIXED + self.argc]) }
     }
 
     pub(super) fn env(&self) -> Strings<'_> {
         // SAFETY: as above, for the rest, which ends in a 0.
-        unsafe { Strings::new(&self.addresses.as_slice()[4 + self.argc..]) }
+        unsafe { Strings::new(&self.addresses.as_slice()[FIXED + 1 + self.argc..]) }
     }
 }

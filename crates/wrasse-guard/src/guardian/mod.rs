@@ -5,17 +5,26 @@
 //! the server itself exits. It is done only when it has no child left, of any kind, and never
 //! gives up before. It carries no byte of the server's.
 //!
+//! ```text
+//! Waiting ── Go ─→ Starting ── exec ─→ Running ─┐
+//!    │                └─ no exec ─→ Failed ─────┼─ reaped ─→ Gone
+//!    └─ Kill, closed socket, gateway dead ──────┼──────────→ exit
+//!                     (any of these: the tree is being ended, until ECHILD, then exit)
+//! ```
+//!
 //! All signals that can be blocked are: a guardian ends by its protocol, not by a stray SIGTERM to
 //! every process of a service, and its death would cost the tree an orderly end.
 
 mod intake;
+mod leaf;
 mod server;
 
 use intake::{Intake, Taken};
+use leaf::Leaf;
 
 use crate::{
     procfs,
-    protocol::{Degraded, EVENT_MAX, Event, Order, SPEC_CHUNK_MAX, SPEC_HEADER, Stage},
+    protocol::{Degraded, EVENT_MAX, Event, Malformed, Order, SPEC_CHUNK_MAX, SPEC_HEADER, Stage},
     sys::{self, Errno, Fd, Others, Pid, Poll, Signal, SignalSet, Waited},
     walk::{Child, Claim, Ending, Owner},
 };
@@ -87,6 +96,7 @@ struct Guardian {
     gateway: Option<Fd>,
     signals: Fd,
     server: Server,
+    leaf: Option<Leaf>,
     ending: Option<Ended>,
     degraded: Degraded,
     reaped: u32,
@@ -104,7 +114,16 @@ impl Guardian {
         }
         let server = Server::Waiting(Intake::new()?);
         let line = Line { socket: Some(Fd::own(0)) };
-        Ok(Guardian { line, gateway: None, signals, server, ending: None, degraded, reaped: 0 })
+        Ok(Guardian {
+            line,
+            gateway: None,
+            signals,
+            server,
+            leaf: None,
+            ending: None,
+            degraded,
+            reaped: 0,
+        })
     }
 
     /// Waits for something to happen and deals with it.
@@ -172,10 +191,10 @@ impl Guardian {
 
     fn obey(&mut self, head: &[u8], received: sys::Received) {
         match Order::decode(head) {
-            Ok(Order::Spec { flags, total, offset, bytes: _ }) => {
+            Ok(Order::Spec { flags: _, total, offset, bytes: _ }) => {
                 let Server::Waiting(intake) = &mut self.server else { return };
                 let len = received.len - head.len();
-                match intake.take(flags, total, offset, len, received.fds) {
+                match intake.take(total, offset, len, received.fds) {
                     Ok(Taken::Part) => {}
                     Ok(Taken::Whole) => self.ready(),
                     Err(errno) => self.refuse(Stage::Spec, errno),
@@ -185,6 +204,9 @@ impl Guardian {
             Ok(Order::Term) => self.terminate(),
             Ok(Order::Kill) => self.end(),
             Ok(Order::Ping) => self.line.tell(Event::Pong),
+            Err(Malformed::Version) if matches!(self.server, Server::Waiting(_)) => {
+                self.refuse(Stage::Spec, Errno::PROTO);
+            }
             // A newer gateway's order, or nonsense: not ours to follow, nor a reason to kill.
             Err(_) => {}
         }
@@ -208,6 +230,13 @@ impl Guardian {
         if mark != 0 && sys::set_limit(sys::RLIMIT_LOCKS, mark).is_err() {
             self.degraded.0 |= Degraded::MARK;
         }
+        let Server::Waiting(intake) = &self.server else { return };
+        if let Some(path) = intake.leaf() {
+            self.leaf = Leaf::open(path).ok();
+            if self.leaf.is_none() {
+                self.degraded.0 |= Degraded::LEAF;
+            }
+        }
         let pid = sys::own_pid().unsigned_abs();
         self.line.tell(Event::Ready { degraded: self.degraded, pid });
     }
@@ -220,7 +249,7 @@ impl Guardian {
                 return;
             }
         };
-        match server::start(intake) {
+        match server::start(intake, self.leaf.as_ref()) {
             Ok(server::Start { pid, outcome }) => {
                 self.server = Server::Starting { pid, outcome };
             }
@@ -235,21 +264,25 @@ impl Guardian {
         self.finish();
     }
 
-    /// The pipe of a starting server closed, or brought an error.
+    /// The pipe of a starting server closed, or brought a report.
     fn started(&mut self) {
-        let Server::Starting { pid, outcome, .. } = &self.server else { return };
-        let pid = *pid;
-        let mut report = [0; server::REPORT];
-        match sys::read(outcome, &mut report) {
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Ok(server::REPORT) => {
-                let (stage, errno) = server::read_report(report);
-                self.line.tell(Event::Failed { stage, errno: errno.0 });
-                self.server = Server::Failed { pid };
-            }
-            Ok(_) | Err(_) => {
-                self.line.tell(Event::Started { pid: pid.unsigned_abs() });
-                self.server = Server::Running { pid };
+        loop {
+            let Server::Starting { pid, outcome } = &self.server else { return };
+            let pid = *pid;
+            let mut report = [0; server::REPORT];
+            match sys::read(outcome, &mut report) {
+                Err(Errno::AGAIN | Errno::INTR) => return,
+                Ok(server::REPORT) => match server::Report::read(report) {
+                    server::Report::Refused(what) => self.line.tell(Event::Refused { what }),
+                    server::Report::Failed(stage, errno) => {
+                        self.line.tell(Event::Failed { stage, errno: errno.0 });
+                        self.server = Server::Failed { pid };
+                    }
+                },
+                Ok(_) | Err(_) => {
+                    self.line.tell(Event::Started { pid: pid.unsigned_abs() });
+                    self.server = Server::Running { pid };
+                }
             }
         }
     }
@@ -363,6 +396,13 @@ impl Guardian {
 
     /// Nothing is left, or nothing was ever started.
     fn finish(&mut self) -> ! {
+        if let Some(leaf) = &self.leaf {
+            leaf.empty();
+            if self.line.socket.is_none() {
+                // A living gateway removes it, after it has read what happened there.
+                leaf.remove();
+            }
+        }
         self.line.tell(Event::Empty { reaped: self.reaped });
         if let Some(socket) = &self.line.socket {
             sys::hang_up(socket);

@@ -1,31 +1,64 @@
 //! Starting the server.
 
-use super::intake::{Intake, OomOrder, Vectors};
+use core::ffi::CStr;
+
+use super::intake::{Intake, Vectors};
+use super::leaf::Leaf;
 use crate::{
-    protocol::Stage,
-    sys::{self, Access, Errno, Fd, Forked, Others, Pid, Signal, SignalSet},
+    procfs,
+    protocol::{Degraded, Stage},
+    spec::Limits,
+    sys::{self, Access, Errno, Fd, Forked, Others, Pid, RLIMIT_DATA, Signal, SignalSet},
 };
 
-/// The length of what a child reports when it cannot become the server.
+/// The length of one report of a child.
 pub(super) const REPORT: usize = 5;
-/// How much sooner than us the kernel should take a server. Raising needs no privilege.
-const OOM_SCORE: &[u8] = b"300";
+/// What a report begins with that is not about a failed stage.
+const REFUSED: u8 = 255;
+const OOM_SCORE: &CStr = c"/proc/self/oom_score_adj";
 
 /// A server that is starting.
 pub(super) struct Start {
     pub(super) pid: Pid,
-    /// Closes when exec succeeds, else brings a report.
+    /// Closes when exec succeeds; may bring reports before.
     pub(super) outcome: Fd,
 }
 
-/// Forks the server.
-pub(super) fn start(intake: Intake) -> Result<Start, (Stage, Errno)> {
+/// What a child says before it becomes the server.
+pub(super) enum Report {
+    /// It goes on without these.
+    Refused(Degraded),
+    /// It cannot become the server.
+    Failed(Stage, Errno),
+}
+
+impl Report {
+    /// Reads what a child wrote.
+    pub(super) fn read(report: [u8; REPORT]) -> Self {
+        match report {
+            [REFUSED, what, ..] => Report::Refused(Degraded(what)),
+            [stage, errno @ ..] => Report::Failed(
+                Stage::from_code(stage).unwrap_or(Stage::Exec),
+                Errno(i32::from_le_bytes(errno)),
+            ),
+        }
+    }
+}
+
+/// Forks the server, into its leaf where there is one.
+pub(super) fn start(intake: Intake, leaf: Option<&Leaf>) -> Result<Start, (Stage, Errno)> {
     let vectors = intake.vectors().map_err(|errno| (Stage::Spec, errno))?;
     let guardian = sys::own_pid();
     let (outcome, report) = sys::pipe().map_err(|errno| (Stage::Fds, errno))?;
-    match sys::fork().map_err(|errno| (Stage::Fork, errno))? {
+    let (forked, to_enter) = match leaf.map(|leaf| sys::fork_into(leaf.directory())) {
+        Some(Ok(forked)) => (forked, None),
+        // No such call (old kernels, filters), or refused: it enters by itself, if that works.
+        Some(Err(_)) => (sys::fork().map_err(|errno| (Stage::Fork, errno))?, leaf),
+        None => (sys::fork().map_err(|errno| (Stage::Fork, errno))?, None),
+    };
+    match forked {
         Forked::Child => {
-            let (stage, errno) = become_server(&intake, &vectors, guardian);
+            let (stage, errno) = become_server(&intake, &vectors, guardian, to_enter, &report);
             let [a, b, c, d] = errno.0.to_le_bytes();
             // Nobody hears it if this fails; the exit still ends the start.
             drop(sys::write(report.raw(), &[stage.code(), a, b, c, d]));
@@ -42,13 +75,13 @@ pub(super) fn start(intake: Intake) -> Result<Start, (Stage, Errno)> {
     }
 }
 
-/// Reads what [`start`]'s child wrote.
-pub(super) fn read_report(report: [u8; REPORT]) -> (Stage, Errno) {
-    let [stage, errno @ ..] = report;
-    (Stage::from_code(stage).unwrap_or(Stage::Exec), Errno(i32::from_le_bytes(errno)))
-}
-
-fn become_server(intake: &Intake, vectors: &Vectors, guardian: Pid) -> (Stage, Errno) {
+fn become_server(
+    intake: &Intake,
+    vectors: &Vectors,
+    guardian: Pid,
+    leaf: Option<&Leaf>,
+    report: &Fd,
+) -> (Stage, Errno) {
     if let Err(errno) = sys::new_group(0) {
         return (Stage::Fork, errno);
     }
@@ -66,23 +99,58 @@ fn become_server(intake: &Intake, vectors: &Vectors, guardian: Pid) -> (Stage, E
         }
     }
     sys::others(Others::CloseOnExec);
-    let (cwd, program) = match intake.paths() {
-        Ok(paths) => paths,
-        Err(errno) => return (Stage::Spec, errno),
+    let (cwd, program, limits) = match (intake.paths(), intake.view()) {
+        (Ok((cwd, program)), Ok(view)) => (cwd, program, view.limits),
+        (Err(errno), _) | (_, Err(errno)) => return (Stage::Spec, errno),
     };
     if let Err(errno) = sys::change_directory(cwd) {
         return (Stage::Chdir, errno);
     }
-    match intake.oom() {
-        OomOrder::Inherited => {}
-        OomOrder::ServerFirst => {
-            if let Ok(score) = sys::open(c"/proc/self/oom_score_adj", Access::Write) {
-                // A preference: a refusal changes who the kernel takes, nothing else.
-                drop(sys::write(score.raw(), OOM_SCORE));
-            }
-        }
+    let mut refused = limit(limits);
+    if leaf.is_some_and(|leaf| leaf.enter().is_err()) {
+        refused |= Degraded::LEAF;
+    }
+    if refused != 0 {
+        // A limit is not worth a start; that it is missing is worth a word.
+        drop(sys::write(report.raw(), &[REFUSED, refused, 0, 0, 0]));
     }
     sys::reset_dispositions(SignalSet::EMPTY);
     sys::block_only(SignalSet::EMPTY);
     (Stage::Exec, sys::execute(program, vectors.argv(), vectors.env()))
+}
+
+/// Limits ourselves, and whatever comes of us; returns what was refused.
+fn limit(limits: Limits) -> u8 {
+    let mut refused = 0;
+    if limits.nice > 0 && raise_niceness(i32::from(limits.nice)).is_err() {
+        refused |= Degraded::NICE;
+    }
+    if limits.oom_score_adj > 0 && raise_oom_score(limits.oom_score_adj).is_err() {
+        refused |= Degraded::OOM;
+    }
+    if limits.data_max > 0 {
+        let hard = sys::limit(RLIMIT_DATA).map_or(u64::MAX, |(_, hard)| hard);
+        if sys::set_limit(RLIMIT_DATA, limits.data_max.min(hard)).is_err() {
+            refused |= Degraded::DATA;
+        }
+    }
+    refused
+}
+
+fn raise_niceness(wanted: i32) -> Result<(), Errno> {
+    if sys::niceness()? >= wanted { Ok(()) } else { sys::set_niceness(wanted) }
+}
+
+/// Raising needs no privilege.
+fn raise_oom_score(wanted: u16) -> Result<(), Errno> {
+    let mut text = [0; 8];
+    let len = sys::read(&sys::open(OOM_SCORE, Access::Read)?, &mut text)?;
+    let number = text[..len].split(|byte| *byte == b'\n').next().unwrap_or_default();
+    // A negative one is no number to `parse_pid`, and lower than what is wanted.
+    if procfs::parse_pid(number).is_some_and(|inherited| inherited >= i32::from(wanted)) {
+        return Ok(());
+    }
+    let mut digits = [0; 10];
+    let file = sys::open(OOM_SCORE, Access::Write)?;
+    sys::write(file.raw(), procfs::decimal(u32::from(wanted), &mut digits)).map(drop)
 }

@@ -27,6 +27,7 @@ pub(crate) const O_DIRECTORY: usize = 0o40_000;
 pub(crate) mod number {
     pub(crate) const DUP3: usize = 24;
     pub(crate) const FCNTL: usize = 25;
+    pub(crate) const UNLINKAT: usize = 35;
     pub(crate) const CHDIR: usize = 49;
     pub(crate) const OPENAT: usize = 56;
     pub(crate) const CLOSE: usize = 57;
@@ -43,6 +44,8 @@ pub(crate) mod number {
     pub(crate) const KILL: usize = 129;
     pub(crate) const RT_SIGACTION: usize = 134;
     pub(crate) const RT_SIGPROCMASK: usize = 135;
+    pub(crate) const SETPRIORITY: usize = 140;
+    pub(crate) const GETPRIORITY: usize = 141;
     pub(crate) const SETPGID: usize = 154;
     pub(crate) const SETSID: usize = 157;
     pub(crate) const PRCTL: usize = 167;

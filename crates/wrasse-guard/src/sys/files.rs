@@ -55,6 +55,15 @@ fn close(raw: i32) {
 }
 
 pub(crate) fn open(path: &CStr, access: Access) -> Result<Fd, Errno> {
+    open_below(AT_FDCWD, path, access)
+}
+
+/// Opens what is in a directory.
+pub(crate) fn open_at(directory: &Fd, name: &CStr, access: Access) -> Result<Fd, Errno> {
+    open_below(directory.0, name, access)
+}
+
+fn open_below(directory: i32, path: &CStr, access: Access) -> Result<Fd, Errno> {
     let flags = match access {
         Access::Read => 0,
         Access::Write => 1,
@@ -63,7 +72,7 @@ pub(crate) fn open(path: &CStr, access: Access) -> Result<Fd, Errno> {
         Access::Path => 0o10_000_000,
     };
     let arguments =
-        [signed(AT_FDCWD), path.as_ptr().expose_provenance(), flags | O_CLOEXEC, 0, 0, 0];
+        [signed(directory), path.as_ptr().expose_provenance(), flags | O_CLOEXEC, 0, 0, 0];
     // SAFETY: the path is NUL-terminated.
     answer(unsafe { call(number::OPENAT, arguments) }).map(|raw| Fd(small(raw)))
 }
@@ -80,6 +89,14 @@ pub(crate) fn write(raw: i32, bytes: &[u8]) -> Result<usize, Errno> {
     answer(unsafe {
         call(number::WRITE, [signed(raw), bytes.as_ptr().expose_provenance(), bytes.len(), 0, 0, 0])
     })
+}
+
+/// Removes an empty directory.
+pub(crate) fn remove_directory(path: &CStr) -> Result<(), Errno> {
+    const AT_REMOVEDIR: usize = 0x200;
+    let arguments = [signed(AT_FDCWD), path.as_ptr().expose_provenance(), AT_REMOVEDIR, 0, 0, 0];
+    // SAFETY: the path is NUL-terminated.
+    answer(unsafe { call(number::UNLINKAT, arguments) }).map(drop)
 }
 
 pub(crate) fn read_link(path: &CStr, buffer: &mut [u8]) -> Result<usize, Errno> {

@@ -13,11 +13,15 @@ const WALL: usize = 0x4000_0000;
 const AT_EMPTY_PATH: usize = 0x1000;
 const PIDFD_SEND_SIGNAL: usize = 424;
 const PIDFD_OPEN: usize = 434;
+const CLONE3: usize = 435;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+const PRIO_PROCESS: usize = 0;
 const PR_SET_PDEATHSIG: usize = 1;
 const PR_SET_NAME: usize = 15;
 const PR_SET_CHILD_SUBREAPER: usize = 36;
 const CLOCK_MONOTONIC: usize = 1;
 
+pub(crate) const RLIMIT_DATA: usize = 2;
 pub(crate) const RLIMIT_NOFILE: usize = 7;
 pub(crate) const RLIMIT_LOCKS: usize = 10;
 
@@ -45,6 +49,46 @@ pub(crate) enum Forked {
 pub(crate) fn fork() -> Result<Forked, Errno> {
     // SAFETY: without CLONE_VM and with no stack given the child has its own copy of everything.
     match answer(unsafe { call(number::CLONE, [SIGCHLD, 0, 0, 0, 0, 0]) })? {
+        0 => Ok(Forked::Child),
+        pid => Ok(Forked::Parent(small(pid))),
+    }
+}
+
+/// Forks straight into a cgroup, given by its open directory, on the same condition as [`fork`].
+/// Moving a process there afterwards makes the kernel wait for every processor, for milliseconds.
+pub(crate) fn fork_into(cgroup: &Fd) -> Result<Forked, Errno> {
+    /// The kernel's clone_args in its third version, which is the first that knows the last field.
+    #[repr(C)]
+    struct CloneArgs {
+        flags: u64,
+        pidfd: u64,
+        child_tid: u64,
+        parent_tid: u64,
+        exit_signal: u64,
+        stack: u64,
+        stack_size: u64,
+        tls: u64,
+        set_tid: u64,
+        set_tid_size: u64,
+        cgroup: u64,
+    }
+    let wanted = CloneArgs {
+        flags: CLONE_INTO_CGROUP,
+        pidfd: 0,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: 17,
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: u64::from(cgroup.raw().unsigned_abs()),
+    };
+    let address = core::ptr::from_ref(&wanted).expose_provenance();
+    // SAFETY: as in `fork`; the kernel reads one clone_args of this size.
+    let forked = unsafe { call(CLONE3, [address, size_of::<CloneArgs>(), 0, 0, 0, 0]) };
+    match answer(forked)? {
         0 => Ok(Forked::Child),
         pid => Ok(Forked::Parent(small(pid))),
     }
@@ -192,6 +236,16 @@ pub(crate) fn change_directory(path: &CStr) -> Result<(), Errno> {
     // SAFETY: the path is NUL-terminated.
     answer(unsafe { call(number::CHDIR, [path.as_ptr().expose_provenance(), 0, 0, 0, 0, 0]) })
         .map(drop)
+}
+
+/// Our own niceness.
+pub(crate) fn niceness() -> Result<i32, Errno> {
+    // The call gives 20 minus it, so as to be never negative.
+    plain(number::GETPRIORITY, [PRIO_PROCESS, 0, 0]).map(|value| 20 - small(value))
+}
+
+pub(crate) fn set_niceness(value: i32) -> Result<(), Errno> {
+    plain(number::SETPRIORITY, [PRIO_PROCESS, 0, signed(value)]).map(drop)
 }
 
 /// Has the kernel send us `signal` when our parent dies.

@@ -48,12 +48,15 @@ pub(crate) mod number {
     pub(crate) const SETPGID: usize = 109;
     pub(crate) const GETPPID: usize = 110;
     pub(crate) const SETSID: usize = 112;
+    pub(crate) const GETPRIORITY: usize = 140;
+    pub(crate) const SETPRIORITY: usize = 141;
     pub(crate) const PRCTL: usize = 157;
     pub(crate) const GETDENTS64: usize = 217;
     pub(crate) const CLOCK_GETTIME: usize = 228;
     pub(crate) const EXIT_GROUP: usize = 231;
     pub(crate) const WAITID: usize = 247;
     pub(crate) const OPENAT: usize = 257;
+    pub(crate) const UNLINKAT: usize = 263;
     pub(crate) const READLINKAT: usize = 267;
     pub(crate) const PPOLL: usize = 271;
     pub(crate) const SIGNALFD4: usize = 289;

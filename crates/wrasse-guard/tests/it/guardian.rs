@@ -4,7 +4,7 @@ use std::{fs, os::unix::process::ExitStatusExt, path::Path, process::ExitStatus}
 
 use rustix::process::Signal;
 use wrasse_guard::{
-    Spec,
+    Limits, Spec,
     protocol::{Event, Order, Stage},
 };
 
@@ -157,6 +157,8 @@ fn a_start_that_fails_says_where_and_why() {
         name: b"test",
         cwd: b"/nowhere",
         program: b"/bin/sh",
+        leaf: b"",
+        limits: Limits::default(),
         argv: &[b"sh"],
         env: &[],
     });
@@ -175,6 +177,8 @@ fn a_guardian_of_somebody_else_refuses() {
         name: b"test",
         cwd: b"/",
         program: b"/bin/sh",
+        leaf: b"",
+        limits: Limits::default(),
         argv: &[b"sh"],
         env: &[],
     });

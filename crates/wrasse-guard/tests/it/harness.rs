@@ -24,7 +24,7 @@ use rustix::{
     },
 };
 use wrasse_guard::{
-    IMAGE, Spec,
+    IMAGE, Limits, Spec,
     protocol::{Event, Order, SPEC_CHUNK_MAX, SPEC_HEADER},
 };
 
@@ -113,6 +113,8 @@ impl Guarded {
             name: b"test",
             cwd: cwd.as_bytes(),
             program: program.as_bytes(),
+            leaf: b"",
+            limits: Limits::default(),
             argv: &argv,
             env: &env,
         });

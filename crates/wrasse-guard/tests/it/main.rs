@@ -5,6 +5,7 @@
 mod guardian;
 mod harness;
 mod library;
+mod limits;
 mod owner;
 mod warden;
 mod witness;

@@ -59,6 +59,7 @@ pub(crate) fn program(name: &str, command: &str, args: &[&str]) -> config::Serve
             idle: config::Idle::Run,
             stop_eof: Duration::from_secs(2),
             stop_term: Duration::from_secs(1),
+            limits: config::ServerLimits::default(),
         },
     }
 }

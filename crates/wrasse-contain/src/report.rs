@@ -1,0 +1,80 @@
+//! What containment could get here, and what it could not.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use wrasse_guard::protocol::Degraded;
+
+/// What containment could get here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainReport {
+    /// `"file"`, `"memfd"` or `"self"`.
+    pub guard: String,
+    /// Whether the resource limit mark works.
+    pub rlimit_mark: bool,
+    /// Whether we are a subreaper.
+    pub subreaper: bool,
+    /// The layers in use, the floor first.
+    pub layers: Vec<String>,
+    /// What is degraded, and why.
+    pub notes: Vec<String>,
+}
+
+/// What a guardian could not have, in words.
+const GUARDIAN: [(u8, &str); 4] = [
+    (Degraded::MARK, "a guardian was refused the resource limit mark"),
+    (Degraded::SUBREAPER, "a guardian was refused to be a subreaper"),
+    (Degraded::PIDFD, "guardians have no pidfds: only direct children are signalled"),
+    (Degraded::PROC, "guardians cannot walk their trees: /proc is missing or another's"),
+];
+/// What a server could not have, in words.
+const SERVER: [(u8, &str); 4] = [
+    (Degraded::NICE, "nice was refused"),
+    (Degraded::OOM, "oomScoreAdj was refused"),
+    (Degraded::DATA, "addressSpaceMax was refused"),
+    (Degraded::LEAF, "its cgroup cannot be entered; the floor holds it"),
+];
+
+/// The report as it grows.
+#[derive(Debug)]
+pub(crate) struct Reporter(Mutex<ContainReport>);
+
+impl Reporter {
+    pub(crate) fn new(report: ContainReport) -> Self {
+        for note in &report.notes {
+            tracing::warn!(note, "containment is degraded");
+        }
+        Self(Mutex::new(report))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ContainReport> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn get(&self) -> ContainReport {
+        self.lock().clone()
+    }
+
+    /// The guard program is executed from elsewhere now.
+    pub(crate) fn set_guard(&self, word: &str) {
+        word.clone_into(&mut self.lock().guard);
+    }
+
+    /// Adds a note, once.
+    pub(crate) fn note(&self, text: String) {
+        let mut report = self.lock();
+        if !report.notes.contains(&text) {
+            tracing::warn!(note = text, "containment is degraded");
+            report.notes.push(text);
+        }
+    }
+
+    /// Adds what a guardian could not get, for itself or for its server.
+    pub(crate) fn note_refused(&self, server: &str, what: Degraded) {
+        for (_, text) in GUARDIAN.iter().filter(|(bit, _)| what.has(*bit)) {
+            self.note((*text).to_owned());
+        }
+        for (_, text) in SERVER.iter().filter(|(bit, _)| what.has(*bit)) {
+            self.note(format!("{server}: {text}"));
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What limits the server alone: niceness, the kernel's order of killing, address space, the leaf.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use wrasse_guard::{
+    Limits, Spec,
+    protocol::{Degraded, Event, Order, SPEC_HEADER, Stage, VERSION},
+};
+
+use crate::{
+    harness::{Guarded, image},
+    witness::{eventually, kill},
+};
+
+const ALL: Limits = Limits { nice: 7, oom_score_adj: 450, data_max: 1 << 30 };
+
+fn send(guarded: &mut Guarded, script: &str, limits: Limits, leaf: &Path) {
+    let spec = Spec {
+        gateway_pid: std::process::id(),
+        mark: guarded.mark,
+        name: b"test",
+        cwd: b"/",
+        program: b"/bin/sh",
+        leaf: leaf.as_os_str().as_encoded_bytes(),
+        limits,
+        argv: &[b"sh", b"-c", script.as_bytes()],
+        env: &[b"PATH=/usr/bin:/bin"],
+    };
+    guarded.send_body(&spec);
+}
+
+/// Starts a script; returns what was refused, by the guardian and by the server's child, and the pid.
+fn start(guarded: &mut Guarded) -> (Degraded, Degraded, u32) {
+    let Some(Event::Ready { degraded, .. }) = guarded.event() else { panic!("not ready") };
+    guarded.send(Order::Go);
+    match guarded.event() {
+        Some(Event::Started { pid }) => (degraded, Degraded::default(), pid),
+        Some(Event::Refused { what }) => {
+            let Some(Event::Started { pid }) = guarded.event() else { panic!("not started") };
+            (degraded, what, pid)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn niceness(pid: u32) -> i32 {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    text.rsplit(')').next().unwrap().split_whitespace().nth(16).unwrap().parse().unwrap()
+}
+
+fn oom(pid: u32) -> i32 {
+    fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().parse().unwrap()
+}
+
+fn data(pid: u32) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = text.lines().find(|line| line.starts_with("Max data size")).unwrap();
+    line.split_whitespace().nth(3).unwrap().to_owned()
+}
+
+#[test]
+fn limits_are_the_servers_and_not_the_guardians() {
+    let own = std::process::id();
+    let (own_nice, own_oom, own_data) = (niceness(own), oom(own), data(own));
+    let mut guarded = Guarded::new(image());
+    send(&mut guarded, "sleep 1000 & echo up; wait", ALL, Path::new(""));
+    let (at_ready, refused, pid) = start(&mut guarded);
+    assert_eq!((at_ready.0, refused.0), (0, 0));
+    guarded.wait_for("up");
+    for pid in guarded.witness().carriers() {
+        if pid == guarded.guardian.id() {
+            assert_eq!((niceness(pid), oom(pid), data(pid)), (own_nice, own_oom, own_data.clone()));
+        } else {
+            assert_eq!((niceness(pid), oom(pid)), (own_nice.max(7), own_oom.max(450)));
+            assert_eq!(data(pid), (1_u64 << 30).to_string());
+        }
+    }
+    assert!(guarded.witness().carriers().contains(&pid));
+    guarded.send(Order::Kill);
+    guarded.finish();
+}
+
+#[test]
+fn without_limits_everything_is_inherited() {
+    let mut guarded = Guarded::new(image());
+    send(&mut guarded, "echo up; exec sleep 1000", Limits::default(), Path::new(""));
+    let (_, refused, pid) = start(&mut guarded);
+    guarded.wait_for("up");
+    let own = std::process::id();
+    assert_eq!(refused.0, 0);
+    assert_eq!((niceness(pid), oom(pid), data(pid)), (niceness(own), oom(own), data(own)));
+    guarded.send(Order::Kill);
+    guarded.finish();
+}
+
+#[test]
+fn a_spec_of_another_version_is_refused_in_words() {
+    let guarded = Guarded::new(image());
+    let mut head = [0; SPEC_HEADER];
+    let len = Order::Spec { flags: 0, total: 9, offset: 0, bytes: b"" }.encode_head(&mut head);
+    head[1] = VERSION + 1;
+    let socket = guarded.socket.as_ref().unwrap();
+    rustix::net::send(socket, &head[..len], rustix::net::SendFlags::NOSIGNAL).unwrap();
+    assert!(matches!(guarded.event(), Some(Event::Failed { stage: Stage::Spec, .. })));
+    assert_eq!(guarded.event(), Some(Event::Empty { reaped: 0 }));
+}
+
+// A layer never breaks a start.
+#[test]
+fn a_leaf_that_is_none_is_said_and_done_without() {
+    for leaf in ["/nowhere/at/all", "/tmp"] {
+        let mut guarded = Guarded::new(image());
+        send(&mut guarded, "setsid sleep 1000 & echo up; wait", Limits::default(), Path::new(leaf));
+        let (at_ready, refused, _) = start(&mut guarded);
+        assert!(at_ready.has(Degraded::LEAF) && refused.is_none(), "{leaf}");
+        guarded.wait_for("up");
+        guarded.send(Order::Kill);
+        guarded.finish();
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a test that cannot be made here says so by name")]
+fn skipped(error: &std::io::Error) {
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
+    eprintln!("skipped {name}: no cgroup v2 leaf can be made here: {error}");
+}
+
+/// A cgroup v2 directory of ours, where one may be made.
+fn leaf() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2"))?;
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let parent = PathBuf::from(format!("{}{own}", mount.split(' ').nth(1)?));
+    let leaf = parent.join(format!("wrasse-guard-test-{:x}", crate::harness::fresh_mark()));
+    match fs::create_dir(&leaf) {
+        Ok(()) => Some(leaf),
+        Err(error) => {
+            skipped(&error);
+            None
+        }
+    }
+}
+
+fn members(leaf: &Path) -> Vec<u32> {
+    let text = fs::read_to_string(leaf.join("cgroup.procs")).unwrap();
+    text.lines().map(|line| line.parse().unwrap()).collect()
+}
+
+#[test]
+fn a_leaf_holds_the_tree_and_dies_with_it() {
+    let Some(leaf) = leaf() else { return };
+    let mut guarded = Guarded::new(image());
+    let script = "(setsid sh -c 'trap \"\" HUP TERM; echo up; sleep 1000' &); read line";
+    send(&mut guarded, script, Limits::default(), &leaf);
+    let (at_ready, refused, pid) = start(&mut guarded);
+    assert_eq!((at_ready.0, refused.0), (0, 0));
+    guarded.wait_for("up");
+    let inside = members(&leaf);
+    assert!(inside.contains(&pid) && inside.len() >= 3, "{inside:?}");
+    assert!(!inside.contains(&guarded.guardian.id()));
+    guarded.send(Order::Kill);
+    guarded.finish();
+    // The gateway lives, so the leaf is its own to remove.
+    assert!(members(&leaf).is_empty());
+    fs::remove_dir(leaf).unwrap();
+}
+
+#[test]
+fn without_its_gateway_a_guardian_removes_its_leaf() {
+    let Some(leaf) = leaf() else { return };
+    let mut guarded = Guarded::new(image());
+    send(&mut guarded, "echo up; sleep 1000", Limits::default(), &leaf);
+    start(&mut guarded);
+    guarded.wait_for("up");
+    guarded.socket = None;
+    assert!(guarded.guardian.wait().unwrap().success());
+    assert!(!leaf.exists());
+}
+
+// A frozen or stopped member is killed by the layer as by the floor.
+#[test]
+fn a_stopped_tree_in_a_leaf_ends() {
+    let Some(leaf) = leaf() else { return };
+    let mut guarded = Guarded::new(image());
+    send(&mut guarded, "sleep 1000 & echo up; wait", Limits::default(), &leaf);
+    let (_, _, pid) = start(&mut guarded);
+    guarded.wait_for("up");
+    kill(pid, rustix::process::Signal::STOP);
+    eventually("it is stopped", || (crate::witness::state(pid) == Some('T')).then_some(()));
+    guarded.send(Order::Kill);
+    guarded.finish();
+    fs::remove_dir(leaf).unwrap();
+}
