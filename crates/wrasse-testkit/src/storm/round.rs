@@ -84,6 +84,14 @@ impl Report {
         self.survivors.is_empty() && self.strangers.is_empty() && self.broken.is_empty()
     }
 
+    /// Notes when everything was gone, which may have been seen too late.
+    fn gone_within_limit(&mut self, took: Duration) {
+        self.took(took);
+        if took > LIMIT {
+            self.broken.push(format!("gone only after {:.2} s", took.as_secs_f64()));
+        }
+    }
+
     pub(super) fn took(&mut self, took: Duration) {
         self.took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     }
@@ -220,7 +228,7 @@ fn shoot(stage: &mut Stage, plan: &Plan, runs: &[Run]) -> Result<(Aim, Instant),
 /// Gateway, warden and pairs: every tree of that gateway is empty in 2 s; then they are gone themselves.
 fn all_gone(stage: &mut Stage, kill: Kill, at: Instant, report: &mut Report) {
     match stage.empty_by(at + LIMIT, Stage::trees) {
-        Ok(empty) => report.took(empty.saturating_duration_since(at)),
+        Ok(empty) => report.gone_within_limit(empty.saturating_duration_since(at)),
         Err(left) => {
             report.survivors.extend(survivors(left));
             return;
@@ -252,7 +260,7 @@ fn gone_by(aim: &Aim, deadline: Instant, since: Instant, report: &mut Report) {
         let table = Table::read();
         let left: Vec<_> = aim.hit.iter().filter(|id| table.holds(**id)).collect();
         if left.is_empty() {
-            report.took(now.saturating_duration_since(since));
+            report.gone_within_limit(now.saturating_duration_since(since));
             return;
         }
         if now >= deadline {
