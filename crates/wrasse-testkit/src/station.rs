@@ -24,6 +24,8 @@ pub struct Station {
     /// The oracle everything runs under.
     pub oracle: Oracle,
     bins: PathBuf,
+    program: PathBuf,
+    launcher: Vec<String>,
     env: BTreeMap<String, String>,
     /// The gateway's launched process id, once started: the warden's.
     pub warden: Option<u32>,
@@ -56,7 +58,18 @@ impl Station {
             folder.path().join("state").display().to_string(),
         );
         let oracle = Oracle::start(&bins.join("wrasse-oracle"));
-        Self { folder, oracle, bins, env, warden: None }
+        let program = bins.join("wrasse");
+        Self { folder, oracle, bins, program, launcher: Vec::new(), env, warden: None }
+    }
+
+    /// Lets the gateway be started by another program, which executes the command line that is its arguments.
+    pub fn set_launcher(&mut self, launcher: &[&str]) {
+        self.launcher = launcher.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    /// Runs another copy of the program under test from now on.
+    pub fn use_program(&mut self, program: PathBuf) {
+        self.program = program;
     }
 
     /// Sets a variable of everything that is started here.
@@ -71,7 +84,7 @@ impl Station {
 
     /// The program under test.
     pub fn wrasse(&self) -> PathBuf {
-        self.bins.join("wrasse")
+        self.program.clone()
     }
 
     /// Another program of the same build.
@@ -107,12 +120,11 @@ impl Station {
         std::fs::write(path, config.to_string()).unwrap();
     }
 
-    /// Starts the gateway and waits until it is ready.
+    /// Starts the gateway, by the launcher if one was set, and waits until it is ready.
     pub fn start(&mut self) -> u32 {
-        let argv =
-            vec![self.wrasse().display().to_string(), "gateway".to_owned(), "run".to_owned()];
-        let (log, cwd) = (self.path("gateway.log"), self.path("work"));
-        let pid = self.oracle.spawn(&argv, &self.env, &log, &cwd);
+        let mut argv = self.launcher.clone();
+        argv.extend([self.program.display().to_string(), "gateway".to_owned(), "run".to_owned()]);
+        let pid = self.spawn(&argv);
         self.warden = Some(pid);
         self.wait_ready();
         pid

@@ -59,7 +59,7 @@ fn under_setsid() {
     holds_under(&["setsid"]);
 }
 
-/// HUP is ignored and stays so, by the gateway too; TERM still drains.
+/// HUP is ignored and stays so: it is not passed on. TERM still drains.
 #[test]
 fn under_nohup() {
     holds_under(&["nohup"]);
@@ -68,7 +68,7 @@ fn under_nohup() {
     let warden = station.start();
     hold(&station);
     let before = station.gateway();
-    station.oracle.signal(&[warden, before], SIGHUP);
+    station.oracle.signal(&[warden], SIGHUP);
     assert_eq!(station.gateway(), before);
     look(&station);
     station.warden = None;

@@ -11,6 +11,7 @@ mod host;
 mod hygiene;
 mod input;
 mod table;
+mod terminal;
 mod walk;
 
 /// A file that is not a module of this binary would never run.
