@@ -10,6 +10,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use wrasse_guard::Mark;
 
 use crate::process::{self, ProcessInfo, Stat};
@@ -25,6 +26,8 @@ const END_WITHIN: Duration = Duration::from_secs(20);
 const ROUND: Duration = Duration::from_secs(1);
 const PASSES_MAX: u32 = 64;
 const PAUSE: Duration = Duration::from_millis(5);
+/// Between two looks: shorter than a short life.
+const BLINK: Duration = Duration::from_millis(1);
 
 /// What the ledger knows about an instance of a gateway that died.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +74,19 @@ pub struct SweepReport {
     pub survivors: u32,
 }
 
+/// How hard to look for what is left over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// Once: nothing says that a gateway died.
+    Glance,
+    /// Again and again: the ledger has instances that never ended. A process that forks and exits for ever has a
+    /// life of milliseconds, and one look at the process table may fall between two of them.
+    Search,
+}
+
+/// Looks of a search, and the pause between them.
+const LOOKS: u32 = 20;
+
 /// Finds what is left over. `proof` says what the ledger knows about an instance; what it does not know is
 /// left alone.
 ///
@@ -78,6 +94,7 @@ pub struct SweepReport {
 /// When another gateway of this installation is alive, or `/proc` cannot be read.
 pub fn find(
     installation: u16,
+    effort: Effort,
     proof: impl Fn(u64) -> Option<LeaseProof>,
 ) -> Result<Vec<Leftover>, SweepError> {
     let spared = spared();
@@ -87,7 +104,20 @@ pub fn find(
         let proof = proof(instance).filter(|proof| proof.boot_id == boot_id);
         proof.map(|proof| proof.guardian_start_ticks)
     };
-    scan(installation, &spared, known).map_err(SweepError::Proc)
+    let looks = match effort {
+        Effort::Glance => 1,
+        Effort::Search => LOOKS,
+    };
+    let mut found = Vec::new();
+    for look in 1..=looks {
+        scan(installation, &spared, &known, |leftover| found.push(leftover))
+            .map_err(SweepError::Proc)?;
+        if !found.is_empty() || look == looks {
+            break;
+        }
+        std::thread::sleep(BLINK);
+    }
+    Ok(found)
 }
 
 /// Us, all above us and all below us: never swept, whatever they carry.
@@ -126,13 +156,17 @@ fn instance_of(pid: u32, installation: u16) -> Option<u64> {
     limit.or_else(|| mark::in_environment(pid, installation))
 }
 
+/// Looks at every process once, those with the highest numbers first: they are mostly the newest, and the newest are
+/// the ones that may be gone in a moment.
 fn scan(
     installation: u16,
     spared: &HashSet<u32>,
     known: impl Fn(u64) -> Option<u64>,
-) -> std::io::Result<Vec<Leftover>> {
-    let mut found = Vec::new();
-    for pid in process::all()? {
+    mut see: impl FnMut(Leftover),
+) -> std::io::Result<()> {
+    let mut pids = process::all()?;
+    pids.sort_unstable_by_key(|pid| std::cmp::Reverse(*pid));
+    for pid in pids {
         if spared.contains(&pid) || signal::pid(pid).is_none() {
             continue;
         }
@@ -143,10 +177,10 @@ fn scan(
             && process.start_ticks >= guardian_start_ticks
             && process::same_pid_namespace(pid)
         {
-            found.push(Leftover { process, instance, installation, guardian_start_ticks });
+            see(Leftover { process, instance, installation, guardian_start_ticks });
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 impl Leftover {
@@ -216,13 +250,16 @@ fn end_all(mut leftovers: Vec<Leftover>) -> SweepReport {
     }
 }
 
+/// Looks again, and stops on sight what is proven: what is stopped neither forks nor exits.
 fn rescan(installation: u16, instances: &HashMap<(u16, u64), u64>) -> Vec<Leftover> {
     let known = |instance| instances.get(&(installation, instance)).copied();
-    match scan(installation, &spared(), known) {
-        Ok(found) => found,
-        Err(error) => {
-            tracing::error!(%error, "cannot read the process table");
-            Vec::new()
-        }
+    let mut found: Vec<Leftover> = Vec::new();
+    let scanned = scan(installation, &spared(), known, |leftover| {
+        signal::send(leftover.process.pid, Signal::STOP, |stat| leftover.holds(stat));
+        found.push(leftover);
+    });
+    if let Err(error) = scanned {
+        tracing::error!(%error, "cannot read the process table");
     }
+    found
 }

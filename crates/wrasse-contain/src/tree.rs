@@ -36,6 +36,10 @@ impl Member {
     }
 }
 
+/// Passes in a row that must find nobody new. More than the two that a tree at rest needs: a process that forks and exits
+/// for ever is met by chance, and each pass is another one.
+const QUIET_PASSES: u32 = 10;
+
 /// The members found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Frozen {
@@ -43,7 +47,7 @@ pub(crate) struct Frozen {
 }
 
 impl Frozen {
-    /// Stops the roots and everything below them until two passes find nobody new. `roots` is asked anew in
+    /// Stops the roots and everything below them until [`QUIET_PASSES`] find nobody new. `roots` is asked anew in
     /// every pass, because a process that loses its parent turns up as a new root.
     pub(crate) fn freeze(&mut self, mut roots: impl FnMut() -> Vec<Member>, passes_max: u32) {
         let mut quiet = 0;
@@ -53,7 +57,7 @@ impl Frozen {
                 new += self.stop_below(root);
             }
             quiet = if new == 0 { quiet + 1 } else { 0 };
-            if quiet == 2 {
+            if quiet == QUIET_PASSES {
                 return;
             }
         }

@@ -243,6 +243,7 @@ fn report(
         duration: outcome.took,
         calls: outcome.tally.calls,
         turns: outcome.tally.turns,
+        servers_failed: outcome.tally.servers_failed,
         children: outcome.children,
         tokens: (outcome.tally.tokens_in, outcome.tally.tokens_out),
         left: ended.iter().map(|ended| ended.survivors).sum(),

@@ -58,6 +58,8 @@ pub struct RunReport {
     pub children: u32,
     /// Tokens read and written.
     pub tokens: (u64, u64),
+    /// Servers that did not come up for it; the log names each, with its cure.
+    pub servers_failed: u32,
     /// Every instance that ended with it.
     pub ended: Vec<EndedServer>,
     /// Processes of those that are left; anything but 0 is a fault of ours.
@@ -92,10 +94,13 @@ impl fmt::Display for RunReport {
         if self.children > 0 {
             write!(f, " · {}", plural(self.children, "child", "children"))?;
         }
-        if self.ended.is_empty() {
+        if self.servers_failed > 0 {
+            write!(f, " · {} did not come up", plural(self.servers_failed, "server", "servers"))?;
+        }
+        if self.ended.is_empty() && self.servers_failed == 0 {
             let nothing = if self.calls == 0 { "no server needed" } else { "no server to end" };
             write!(f, " · {nothing}")?;
-        } else {
+        } else if !self.ended.is_empty() {
             f.write_str(" · ended")?;
             for ended in &self.ended {
                 write!(f, " {}", ended_text(ended))?;
@@ -170,6 +175,7 @@ mod tests {
             duration: Duration::from_millis(41_200),
             calls: 6,
             turns: 3,
+            servers_failed: 0,
             children: 2,
             tokens: (0, 0),
             ended: vec![EndedServer {

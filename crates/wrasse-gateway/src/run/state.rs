@@ -210,6 +210,8 @@ pub(crate) struct Tally {
     pub(crate) tokens_in: u64,
     /// Tokens written by it.
     pub(crate) tokens_out: u64,
+    /// Servers that did not come up for it.
+    pub(crate) servers_failed: u32,
 }
 
 impl Tally {
@@ -276,7 +278,13 @@ mod tests {
     #[test]
     fn budgets() {
         let budget = RunBudget { turns: 2, calls: 3, tokens: Some(100) };
-        let used = |turns, calls, tokens_in| Tally { turns, calls, tokens_in, tokens_out: 10 };
+        let used = |turns, calls, tokens_in| Tally {
+            turns,
+            calls,
+            tokens_in,
+            tokens_out: 10,
+            servers_failed: 0,
+        };
         assert_eq!(used(1, 0, 0).turn_refused(&budget), None);
         assert!(used(2, 0, 0).turn_refused(&budget).unwrap().contains("2 model turns"));
         assert!(used(0, 0, 90).turn_refused(&budget).unwrap().contains("100 tokens"));

@@ -89,6 +89,7 @@ async fn work_inner(
     let leases = held.leases.insert(leases);
     let setup =
         unless_ended(token, Box::pin(set_up(core, run, agent, plan.models, leases))).await?;
+    held.tally.servers_failed = u32::try_from(setup.tools.faults.len()).unwrap_or(u32::MAX);
     Box::pin(converse(&setup, held, &mut conversation)).await
 }
 

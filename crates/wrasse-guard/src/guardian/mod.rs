@@ -45,6 +45,9 @@ pub(crate) fn run() -> ! {
     sys::mend_standard(1);
     sys::others(Others::Close);
     sys::set_name(c"wrasse-guardian");
+    // Whoever stopped us (a hostile server, or a warden that died in the middle of ending what is below it), the death
+    // of the parent wakes us: a stopped guardian could end nothing. To one that runs the signal means nothing.
+    drop(sys::signal_when_parent_dies(Signal::CONT));
     // Refused only to the leader of a group, which then has what it needs unless it is a shell's.
     drop(sys::new_session());
     // No workspace or mount is held by us.

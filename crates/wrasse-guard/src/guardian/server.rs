@@ -85,7 +85,7 @@ fn become_server(
     if let Err(errno) = sys::new_group(0) {
         return (Stage::Fork, errno);
     }
-    if let Err(errno) = sys::die_with_parent(Signal::KILL) {
+    if let Err(errno) = sys::signal_when_parent_dies(Signal::KILL) {
         return (Stage::Limits, errno);
     }
     // It may have died before we asked.

@@ -249,7 +249,7 @@ pub(crate) fn set_niceness(value: i32) -> Result<(), Errno> {
 }
 
 /// Has the kernel send us `signal` when our parent dies.
-pub(crate) fn die_with_parent(signal: Signal) -> Result<(), Errno> {
+pub(crate) fn signal_when_parent_dies(signal: Signal) -> Result<(), Errno> {
     plain(number::PRCTL, [PR_SET_PDEATHSIG, signed(signal.0), 0]).map(drop)
 }
 

@@ -90,6 +90,8 @@ impl Launch {
     fn become_gateway(&self, renewed: Option<&Fd>, limit: Option<u64>) {
         // A fresh child leads no group, so this cannot be refused.
         drop(sys::new_session());
+        // As for a guardian: one that a hostile server stopped must wake to end its trees when we die.
+        drop(sys::signal_when_parent_dies(sys::Signal::CONT));
         if let Ok(null) = sys::open(c"/dev/null", Access::Read) {
             drop(sys::duplicate_onto(null.raw(), 0));
         }

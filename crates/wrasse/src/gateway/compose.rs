@@ -122,7 +122,9 @@ async fn sweep_leftovers(installation: u16, store: &Store) -> Result<(), Expecte
         |error: &dyn std::fmt::Display| ExpectedError::new(Exit::Failed, error.to_string());
     let ledger = store.ledger();
     let mut known = ledger.recent_instances(RECENT).await.map_err(|error| failed(&error))?;
-    known.extend(ledger.open_instances().await.map_err(|error| failed(&error))?);
+    let open = ledger.open_instances().await.map_err(|error| failed(&error))?;
+    let effort = if open.is_empty() { sweep::Effort::Glance } else { sweep::Effort::Search };
+    known.extend(open);
     let proofs: HashMap<u64, sweep::LeaseProof> = known
         .into_iter()
         .filter_map(|row| {
@@ -134,7 +136,7 @@ async fn sweep_leftovers(installation: u16, store: &Store) -> Result<(), Expecte
             Some((row.id.number(), proof))
         })
         .collect();
-    let found = sweep::find(installation, |instance| proofs.get(&instance).cloned())
+    let found = sweep::find(installation, effort, |instance| proofs.get(&instance).cloned())
         .map_err(|error| failed(&error))?;
     if found.is_empty() {
         return Ok(());

@@ -6,10 +6,13 @@
 )]
 
 mod chain;
+mod confined;
 mod firings;
 mod host;
 mod hygiene;
 mod input;
+mod pid_one;
+mod storm;
 mod table;
 mod terminal;
 mod walk;
