@@ -21,8 +21,8 @@ use crate::report::{ContainReport, Reporter};
 use crate::spawn::{self, ServerSpec};
 use crate::view::View;
 use crate::{
-    ContainError, Limits, PipeReceiver, PipeSender, Prepared, ProcessInfo, SpawnError, lookup,
-    mark, process, signal, warden,
+    ContainError, Limits, PipeReceiver, PipeSender, Prepared, ProcessInfo, SpawnError, TreeAccount,
+    accounts, lookup, mark, process, signal, warden,
 };
 
 /// How long a guardian may take from its start to its readiness; on a loaded machine this is long.
@@ -195,7 +195,7 @@ impl Containment {
         let stdout = PipeReceiver::from_owned_fd(stdio.stdout).map_err(&stream)?;
         let stderr = PipeReceiver::from_owned_fd(stdio.stderr).map_err(&stream)?;
 
-        let guardian = self.spawn_guardian(&name).map_err(failed("start a guardian"))?;
+        let guardian = self.spawn_guardian(&name, limits).map_err(failed("start a guardian"))?;
         let input_ended = InputEnded::default();
         let stdin = PipeSender::new(stdin, guardian.watch(), input_ended.clone());
         let leash = Leash::new(guardian, Arc::clone(&self.inner.registry));
@@ -243,9 +243,14 @@ impl Containment {
         self.inner.report.note_refused(server, what);
     }
 
-    fn spawn_guardian(&self, name: &str) -> io::Result<Arc<crate::guardian::Guardian>> {
+    fn spawn_guardian(
+        &self,
+        name: &str,
+        limits: Limits,
+    ) -> io::Result<Arc<crate::guardian::Guardian>> {
         let program = self.program();
-        let error = match spawn::guardian(&self.inner.registry, &program, name, self.inner.number) {
+        let owner = self.inner.number;
+        let error = match spawn::guardian(&self.inner.registry, &program, name, owner, limits) {
             Ok(guardian) => return Ok(guardian),
             Err(error) => error,
         };
@@ -264,7 +269,7 @@ impl Containment {
             self.inner.report.note(note);
         }
         *self.inner.program.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&program);
-        spawn::guardian(&self.inner.registry, &program, name, self.inner.number)
+        spawn::guardian(&self.inner.registry, &program, name, owner, limits)
     }
 
     fn program(&self) -> Arc<Program> {
@@ -274,6 +279,22 @@ impl Containment {
     /// The tree below a guardian now, the guardian itself left out.
     pub fn processes(&self, guardian_pid: u32) -> Vec<ProcessInfo> {
         process::descendants(guardian_pid).into_iter().filter_map(process::info).collect()
+    }
+
+    /// What the tree below a guardian uses, as it was last counted: within the last second, once it runs.
+    pub fn account(&self, guardian_pid: u32) -> Option<TreeAccount> {
+        self.inner.registry.guardian(guardian_pid)?.past().last()
+    }
+
+    /// Counts every tree of this process now, and does not wait for the next tick.
+    pub fn count_now(&self) -> Vec<TreeAccount> {
+        self.inner.registry.accounts.count(&self.inner.registry.guardians())
+    }
+
+    /// Memory of the tree below a guardian, pages that several processes share counted once. Dearer than
+    /// what [`Containment::account`] knows: for somebody who asks.
+    pub fn proportional_memory(&self, guardian_pid: u32) -> u64 {
+        accounts::proportional_memory(guardian_pid)
     }
 
     /// Memory of the gateway, its guardians left out, and of its warden.

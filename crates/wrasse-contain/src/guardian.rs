@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -13,8 +13,9 @@ use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::watch;
 use wrasse_guard::protocol::{EVENT_MAX, Event, Order, SPEC_FDS, SPEC_HEADER};
 
-use crate::ProcessIdentity;
+use crate::accounts::Past;
 use crate::view::View;
+use crate::{Limits, ProcessIdentity};
 
 /// A guardian that does not answer for this long is killed, and its tree adopted.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -48,6 +49,9 @@ pub(crate) struct Guardian {
     pub(crate) identity: ProcessIdentity,
     /// The containment that started it.
     pub(crate) owner: u64,
+    /// What its tree may use.
+    pub(crate) limits: Limits,
+    past: Mutex<Past>,
     socket: OwnedFd,
     pidfd: OwnedFd,
     hung_up: AtomicBool,
@@ -62,6 +66,7 @@ impl Guardian {
         name: String,
         identity: ProcessIdentity,
         owner: u64,
+        limits: Limits,
         socket: OwnedFd,
         pidfd: OwnedFd,
     ) -> Self {
@@ -69,6 +74,8 @@ impl Guardian {
             name,
             identity,
             owner,
+            limits,
+            past: Mutex::default(),
             socket,
             pidfd,
             hung_up: AtomicBool::new(false),
@@ -106,6 +113,10 @@ impl Guardian {
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut View)) {
         self.view.send_modify(change);
+    }
+
+    pub(crate) fn past(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn told_to_go(&self) -> bool {

@@ -12,9 +12,11 @@
 //! [`Contained`], has one owner; [`Contained::stop`] is the way to end it and says how it ended.
 //! Dropping any of them kills the tree too, but nobody learns how.
 //!
-//! Two threads stand behind this: the watcher reads what guardians say and notices their deaths, the
-//! adopter ends what a dead guardian leaves behind. Nothing here needs a store, a config or a session.
+//! Three threads stand behind this: the watcher reads what guardians say and notices their deaths, the
+//! adopter ends what a dead guardian leaves behind, and while there are trees the accountant counts what they
+//! use and ends those over a limit. Nothing here needs a store, a config or a session.
 
+mod accounts;
 mod adopter;
 mod contained;
 mod containment;
@@ -37,6 +39,7 @@ mod view;
 pub mod warden;
 mod watcher;
 
+pub use accounts::{Excess, Resource, TreeAccount};
 pub use contained::{Contained, ExitWatch, Ladder, Prepared, StopOutcome};
 pub use containment::{ContainOptions, Containment, Guard, SpawnSpec};
 pub use error::{ContainError, SpawnError};

@@ -2,7 +2,10 @@
 //! reads, and with names that hold spaces, parentheses or bytes that are not text.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+use std::io::Read as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use wrasse_types::UnixMillis;
@@ -83,6 +86,75 @@ pub(crate) fn memory(pid: u32) -> u64 {
     (kib("RssAnon") + kib("RssShmem")) * 1024
 }
 
+/// Anonymous and shared memory of one process, its share of what others map too; 0 when it is gone.
+pub(crate) fn proportional_memory(pid: u32) -> u64 {
+    let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else {
+        // Another user's, or not dumpable: the upper bound has to do.
+        return memory(pid);
+    };
+    let kib = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key));
+        line.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
+    };
+    match (kib("Pss_Anon:"), kib("Pss_Shmem:")) {
+        (Some(anonymous), Some(shared)) => (anonymous + shared) * 1024,
+        // A zombie has no maps, and before Linux 5.4 the parts are not told.
+        (_, _) => memory(pid),
+    }
+}
+
+/// What one look at a process gives for accounting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) pid: u32,
+    pub(crate) ppid: u32,
+    pub(crate) zombie: bool,
+    pub(crate) start_ticks: u64,
+    pub(crate) cpu_ticks: u64,
+    /// Of the children that it has reaped, and theirs.
+    pub(crate) reaped_cpu_ticks: u64,
+    pub(crate) resident_pages: u64,
+}
+
+/// Every process there is now, as cheaply as can be.
+pub(crate) fn readings() -> Vec<Reading> {
+    let mut found = Vec::with_capacity(512);
+    let mut path = String::with_capacity(32);
+    let mut buffer = [0_u8; 1024];
+    for pid in all().unwrap_or_default() {
+        path.clear();
+        if write!(path, "/proc/{pid}/stat").is_err() {
+            continue;
+        }
+        let opened = std::fs::File::open(&path);
+        let Ok(len) = opened.and_then(|mut file| file.read(&mut buffer)) else { continue };
+        found.extend(parse_reading(pid, &buffer[..len]));
+    }
+    found
+}
+
+fn parse_reading(pid: u32, bytes: &[u8]) -> Option<Reading> {
+    let close = bytes.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
+    // The state is field 3 of the file, and the first one here.
+    let mut fields = rest.split_ascii_whitespace();
+    let mut skip_to = |skipped: usize| fields.nth(skipped);
+    let zombie = matches!(skip_to(0)?, "Z" | "X" | "x");
+    let ppid = skip_to(0)?.parse().ok()?;
+    // 14 to 17: own user and system time, then those of reaped children; 22: start; 24: resident.
+    let mut number = |skipped: usize| skip_to(skipped)?.parse::<u64>().ok();
+    let cpu_ticks = number(9)? + number(0)?;
+    let reaped_cpu_ticks = number(0)? + number(0)?;
+    let start_ticks = number(4)?;
+    let resident_pages = number(1)?;
+    Some(Reading { pid, ppid, zombie, start_ticks, cpu_ticks, reaped_cpu_ticks, resident_pages })
+}
+
+/// Clock ticks as time.
+pub(crate) fn ticks(ticks: u64) -> Duration {
+    Duration::from_millis(ticks.saturating_mul(1000 / TICKS_PER_SECOND))
+}
+
 /// The full record of one process.
 pub(crate) fn info(pid: u32) -> Option<ProcessInfo> {
     let stat = stat(pid)?;
@@ -97,7 +169,8 @@ pub(crate) fn info(pid: u32) -> Option<ProcessInfo> {
     })
 }
 
-fn started_at(start_ticks: u64) -> UnixMillis {
+/// When a process of this boot started, by the wall clock.
+pub(crate) fn started_at(start_ticks: u64) -> UnixMillis {
     let up = clock_gettime(ClockId::Boottime);
     let up_ms = up.tv_sec * 1000 + up.tv_nsec / 1_000_000;
     let start_ms = i64::try_from(start_ticks * 1000 / TICKS_PER_SECOND).unwrap_or(i64::MAX);
@@ -210,6 +283,26 @@ mod tests {
         {
             assert_eq!(parse_stat(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn an_accounting_line_is_read() {
+        let line =
+            b"42 (a) b) Z 7 42 42 0 -1 4194560 1 2 3 4 50 6 70 8 20 0 1 0 98765 1000 200 9 9";
+        let want = Reading {
+            pid: 42,
+            ppid: 7,
+            zombie: true,
+            start_ticks: 98765,
+            cpu_ticks: 56,
+            reaped_cpu_ticks: 78,
+            resident_pages: 200,
+        };
+        assert_eq!(parse_reading(42, line), Some(want));
+        assert_eq!(parse_reading(42, b"42 (a) S 1 2"), None);
+        let me = std::process::id();
+        assert!(readings().iter().any(|process| process.pid == me && process.resident_pages > 0));
+        assert!(proportional_memory(me) > 4096);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 use wrasse_guard::Mark;
 
 use crate::ContainError;
+use crate::accounts::Accounts;
 use crate::adopter::Adopter;
 use crate::guardian::Guardian;
 use crate::{mark, process};
@@ -36,13 +37,14 @@ struct Table {
 pub(crate) struct Registry {
     table: Mutex<Table>,
     pub(crate) adopter: Adopter,
+    pub(crate) accounts: Accounts,
     wake: OwnedFd,
     marked: AtomicBool,
     dropped: AtomicU64,
 }
 
 impl Registry {
-    /// The registry of this process, made with its two threads at the first call.
+    /// The registry of this process, made with its three threads at the first call.
     pub(crate) fn of_this_process() -> Result<Arc<Self>, ContainError> {
         let _one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(registry) = REGISTRY.get() {
@@ -59,6 +61,7 @@ impl Registry {
                 bystanders: process::identities(process::children(me)),
             }),
             adopter: Adopter::default(),
+            accounts: Accounts::default(),
             wake,
             marked: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
@@ -73,6 +76,10 @@ impl Registry {
         thread("wrasse-adopter")
             .spawn(move || crate::adopter::run(&adopting))
             .map_err(setup("start the thread that adopts orphans"))?;
+        let counting = Arc::clone(&registry);
+        thread("wrasse-accounts")
+            .spawn(move || crate::accounts::run(&counting))
+            .map_err(setup("start the thread that counts what trees use"))?;
         Ok(Arc::clone(REGISTRY.get_or_init(|| registry)))
     }
 
@@ -90,6 +97,7 @@ impl Registry {
         table.guardians.insert(guardian.pid(), Arc::clone(&guardian));
         drop(table);
         self.wake();
+        self.accounts.wake();
         Ok(guardian)
     }
 
@@ -109,6 +117,11 @@ impl Registry {
     /// Every guardian that has not been reaped.
     pub(crate) fn guardians(&self) -> Vec<Arc<Guardian>> {
         self.table().guardians.values().cloned().collect()
+    }
+
+    /// The guardian of this number, if it has not been reaped.
+    pub(crate) fn guardian(&self, pid: u32) -> Option<Arc<Guardian>> {
+        self.table().guardians.get(&pid).cloned()
     }
 
     /// Reaps a guardian that has died, and hands its tree to the adopter if it left one.

@@ -101,6 +101,7 @@ pub(crate) fn guardian(
     program: &Program,
     name: &str,
     owner: u64,
+    limits: crate::Limits,
 ) -> io::Result<std::sync::Arc<Guardian>> {
     registry.spawn(|| {
         let (ours, theirs) = control_socket()?;
@@ -119,7 +120,7 @@ pub(crate) fn guardian(
                     start_ticks: stat.start_ticks,
                     boot_id: process::boot_id(),
                 };
-                Ok(Guardian::new(name.to_owned(), identity, owner, ours, pidfd))
+                Ok(Guardian::new(name.to_owned(), identity, owner, limits, ours, pidfd))
             }
             // Not registered and its socket closed by us: it ends by itself, and the adopter reaps it.
             (Err(errno), _) => Err(errno.into()),

@@ -8,6 +8,8 @@
 
 use wrasse_guard::protocol::{Degraded, Event, Stage};
 
+use crate::Excess;
+
 /// How the leader of a tree ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaderExit {
@@ -15,6 +17,8 @@ pub enum LeaderExit {
     Code(i32),
     /// A signal ended it.
     Signal(i32),
+    /// Its tree was ended because it used more than it was allowed to.
+    OverLimit(Excess),
     /// Its guardian died, and it with it; how it ended itself is not known.
     GuardianLost,
 }
@@ -33,6 +37,7 @@ impl std::fmt::Display for LeaderExit {
         match self {
             Self::Code(code) => write!(f, "exited with code {code}"),
             Self::Signal(signal) => write!(f, "ended by signal {signal}"),
+            Self::OverLimit(excess) => write!(f, "ended because it {excess}"),
             Self::GuardianLost => f.write_str("its guardian was lost"),
         }
     }
@@ -63,6 +68,8 @@ pub(crate) struct View {
     pub(crate) started: Option<u32>,
     pub(crate) failed: Option<(Stage, i32)>,
     pub(crate) exited: Option<LeaderExit>,
+    /// What its tree was ended for; known before the leader's exit is.
+    pub(crate) excess: Option<Excess>,
     pub(crate) stuck: Option<u32>,
     pub(crate) empty: Option<u32>,
     pub(crate) standing: Standing,
@@ -76,7 +83,10 @@ impl View {
             Event::Refused { what } => self.refused.0 |= what.0,
             Event::Started { pid } => self.started = Some(pid),
             Event::Failed { stage, errno } => self.failed = Some((stage, errno)),
-            Event::Exited { status } => self.exited = Some(LeaderExit::from_wait_status(status)),
+            Event::Exited { status } => {
+                let exit = LeaderExit::from_wait_status(status);
+                self.exited = Some(self.excess.map_or(exit, LeaderExit::OverLimit));
+            }
             Event::Stuck { left } => self.stuck = Some(left),
             Event::Empty { reaped } => self.empty = Some(reaped),
             Event::Pong => {}

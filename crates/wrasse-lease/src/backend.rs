@@ -150,7 +150,7 @@ impl<H> fmt::Debug for Running<H> {
 /// Why an instance ended without having been asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExitNote {
-    /// The reason: `Exited`, `Broken` or `GuardianLost`.
+    /// The reason: `Exited`, `Broken`, `Budget` or `GuardianLost`.
     pub reason: GoneReason,
     /// What a person should know, as "exit code 3" or the last line of its stderr.
     pub text: String,

@@ -168,6 +168,7 @@ pub(crate) fn exit_text(exit: LeaderExit) -> String {
             Some(name) => format!("was ended by {name}"),
             None => format!("was ended by signal {signal}"),
         },
+        LeaderExit::OverLimit(excess) => format!("was ended because it {excess}"),
         LeaderExit::GuardianLost => "was ended because its guardian died".to_owned(),
     }
 }

@@ -59,6 +59,7 @@ async fn end(handle: &Handle, exit: ExitWatch) -> ExitNote {
 fn exit_note(exit: LeaderExit) -> ExitNote {
     let reason = match exit {
         LeaderExit::Code(_) | LeaderExit::Signal(_) => GoneReason::Exited,
+        LeaderExit::OverLimit(_) => GoneReason::Budget,
         LeaderExit::GuardianLost => GoneReason::GuardianLost,
     };
     ExitNote { reason, text: exit_text(exit) }
