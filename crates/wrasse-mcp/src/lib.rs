@@ -6,6 +6,7 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
+//! | `accounting` | what trees use that somebody should know of |
 //! | `servers`, `offer`, `leases`, `report` | the handle of the gateway |
 //! | `backend`, `tree`, `minder`, `install` | how one instance is started, watched and stopped |
 //! | `connection`, `wire`, `stderr` | what is said over its pipes |
@@ -15,6 +16,7 @@
 //! Knows sessions only as the opaque owner of an instance.
 #![warn(missing_docs)]
 
+mod accounting;
 mod backend;
 mod catalogue;
 mod connection;

@@ -66,13 +66,16 @@ impl Servers {
         let mut offer = Offer::default();
         for (server, tools) in join_all(asking).await {
             match tools {
-                Ok(tools) => found.push((server, tools)),
+                Ok(tools) => {
+                    self.inner.said().remove(&server.name);
+                    found.push((server, tools));
+                }
                 Err(fault) if token.is_cancelled() => {
                     tracing::debug!(server = %server.name, fault = fault.message, "offer cancelled");
                 }
                 Err(fault) => {
                     if leases.first_naming(&server.name) {
-                        tracing::warn!(server = %server.name, help = fault.help, "{}", fault.message);
+                        self.say(server, &fault);
                         offer.faults.push(fault);
                     }
                 }
@@ -81,6 +84,20 @@ impl Servers {
         offer.tools = self.name(&found, request.reserved);
         offer.tools.retain(|tool| (request.allow)(&tool.name));
         offer
+    }
+
+    /// Warns of a server that cannot be used, once for as long as it stays so.
+    fn say(&self, server: &Server, fault: &ServerFault) {
+        if self.inner.said().insert(server.name.clone()) {
+            let help = fault.help.as_deref().unwrap_or("wrasse mcp status has the details");
+            tracing::warn!(
+                "server {} is offered without tools: {} → {help}",
+                server.name,
+                fault.message
+            );
+        } else {
+            tracing::debug!(server = %server.name, "still without tools: {}", fault.message);
+        }
     }
 
     /// The tools of the catalogue in the default agent's workspace, after each server's own filter; starts

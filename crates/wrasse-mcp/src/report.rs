@@ -7,6 +7,7 @@ use wrasse_lease::{BreakerPosition, InstanceView};
 use wrasse_types::wire::{PsEnded, PsInstance, PsLease, PsProcess};
 use wrasse_types::{InstanceId, UnixMillis};
 
+use crate::accounting;
 use crate::launch::shown_transport;
 use crate::servers::{Servers, session_of};
 use crate::{ServerStatus, fault, glob, history};
@@ -108,6 +109,7 @@ impl Servers {
             .collect();
         let installing =
             self.inner.backend.installs.under_way().iter().any(|one| one.instance == view.id);
+        let account = self.inner.account(view);
         PsInstance {
             id: view.id.to_string(),
             kind: "server".to_owned(),
@@ -125,6 +127,30 @@ impl Servers {
             in_flight: view.in_flight,
             leases: view.leases.iter().map(ps_lease).collect(),
             ends: view.ends.clone(),
+            zombies: account.map_or(0, |account| account.zombies),
+            cpu_ms: account
+                .map_or(0, |account| u64::try_from(account.cpu.as_millis()).unwrap_or(u64::MAX)),
+            cpu_percent: account.map_or(0, |account| account.cpu_percent),
+            memory_max_bytes: self
+                .server(view.server.as_str())
+                .and_then(|server| server.lifecycle.limits.memory_max),
+            pss_bytes: None,
+            warnings: account
+                .map(|account| accounting::warnings(view, &account))
+                .unwrap_or_default()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        }
+    }
+
+    /// Adds the memory with shared pages counted once, which takes a while to find out.
+    pub async fn add_proportional_memory(&self, instances: &mut [PsInstance]) {
+        for instance in instances {
+            let Some(guardian) = instance.guardian_pid else { continue };
+            let containment = self.inner.backend.containment.clone();
+            let read = move || containment.proportional_memory(guardian);
+            instance.pss_bytes = tokio::task::spawn_blocking(read).await.ok();
         }
     }
 

@@ -1,10 +1,10 @@
 //! The handle of the gateway: every configured server, and what runs of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,7 @@ use wrasse_scope::Scope;
 use wrasse_store::Store;
 use wrasse_types::{GoneReason, Holder, InstanceId, ServerName, SessionKey};
 
+use crate::accounting;
 use crate::backend::ServerBackend;
 use crate::catalogue::Catalogue;
 use crate::fault;
@@ -56,6 +57,14 @@ pub(crate) struct Inner {
     pub(crate) prefixes: BTreeMap<ServerName, String>,
     fingerprints: Fingerprints,
     probes: AtomicU64,
+    /// Servers that are down and have been named: one that stays down is named once and not at every run.
+    said: Mutex<BTreeSet<ServerName>>,
+}
+
+impl Inner {
+    pub(crate) fn said(&self) -> MutexGuard<'_, BTreeSet<ServerName>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl std::fmt::Debug for Servers {
@@ -94,8 +103,11 @@ impl Servers {
             prefixes,
             fingerprints,
             probes,
+            said: Mutex::default(),
         };
-        Self { inner: Arc::new(inner) }
+        let inner = Arc::new(inner);
+        accounting::watch(&inner);
+        Self { inner }
     }
 
     /// The leases of one run, none yet. The owner is the session whose private instances it uses.
@@ -176,6 +188,10 @@ impl Servers {
         let Some(configured) = self.server(server.as_str()) else {
             return Err(refuse("not configured", Some("wrasse mcp list".to_owned())));
         };
+        if !configured.enabled {
+            let cure = format!("set mcp.servers.{server}.enabled to true");
+            return Err(refuse("disabled: it is never started", Some(cure)));
+        }
         let Some(launch) = self.default_launch(configured) else {
             return Err(refuse(HTTP_UNSUPPORTED, None));
         };

@@ -124,8 +124,7 @@ pub(crate) async fn gather(
     };
     let offer = Box::pin(core.servers.offer(leases, request, &run.token)).await;
     for fault in &offer.faults {
-        tracing::warn!(run = %run.id, server = %fault.server, help = fault.help.as_deref().unwrap_or(""),
-            "server offered without tools: {}", fault.message);
+        tracing::debug!(run = %run.id, server = %fault.server, "offered without tools");
     }
     let mut specs: Vec<ToolSpec> = built_in.iter().map(|tool| schema::spec(*tool)).collect();
     specs.extend(offer.tools.iter().map(|tool| ToolSpec {

@@ -31,6 +31,35 @@ async fn a_dropped_run_releases_and_a_released_one_has_waited() {
     world.finish().await;
 }
 
+// failure mode G9
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_over_its_memory_says_the_figure_and_its_sibling_answers() {
+    if node("a_server_over_its_memory_says_the_figure_and_its_sibling_answers").is_none() {
+        return;
+    }
+    let mut hungry = fixture("hungry", &["ok"]);
+    hungry.lifecycle.limits.memory_max = Some(200 << 20);
+    let world = World::new(vec![hungry, fixture("sibling", &["ok"])]).await;
+    let run = world.run("r-1", "main");
+    let offer = world.offer(&run).await;
+    let sibling = world.pid(&run, &offer, "sibling").await;
+    let pid = world.pid(&run, &offer, "hungry").await;
+    let (instances, _, _) = world.servers.ps().await;
+    assert!(instances.iter().any(|one| one.memory_max_bytes == Some(200 << 20)));
+    let outcome = world.call(&run, &offer, "hungry__grow", json!({ "mib": 400 })).await;
+    assert!(outcome.is_error, "{outcome:?}");
+    assert!(outcome.text.contains("was ended because it used "), "{outcome:?}");
+    assert!(outcome.text.contains(" of 200 MiB allowed"), "{outcome:?}");
+    assert!(!lives(pid));
+    assert_eq!(world.pid(&run, &offer, "sibling").await, sibling);
+    world.store.ledger().flush().await;
+    let rows = world.store.ledger().recent_instances(10).await.unwrap();
+    let row = rows.iter().find(|row| row.pid == Some(pid)).unwrap();
+    assert_eq!(row.end_reason.as_deref(), Some("budget"));
+    run.release().await;
+    world.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_ignores_its_stdin_is_ended_by_a_later_rung() {
     if node("what_ignores_its_stdin_is_ended_by_a_later_rung").is_none() {

@@ -37,7 +37,11 @@ pub(crate) async fn run(common: &Common, what: CronCommand) -> CommandResult {
         }
         CronCommand::Run { id } => {
             ask(common, "cron.run", json!({ "id": id }), |answer| {
-                line(format_args!("job {id} fired: run {}", text(&answer["runId"])));
+                if answer["ran"] == false {
+                    line(format_args!("job {id} did not fire: {}", text(&answer["reason"])));
+                } else {
+                    line(format_args!("job {id} fired: run {}", text(&answer["runId"])));
+                }
             })
             .await
         }

@@ -2,6 +2,7 @@
 import { appendFileSync } from 'node:fs';
 
 const [mode, word] = process.argv.slice(2);
+const hog = [];
 const send = (message) => process.stdout.write(`${JSON.stringify({ jsonrpc: '2.0', ...message })}\n`);
 const tool = (name, extra = {}) => ({ name, inputSchema: { type: 'object' }, ...extra });
 const text = (value) => ({ content: [{ type: 'text', text: String(value) }] });
@@ -32,7 +33,7 @@ const tools = () => {
     tool('echo', { description: 'Says it again', annotations: { readOnlyHint: true } }),
     tool('count', { annotations: { idempotentHint: false } }),
     tool('env'), tool('cwd'), tool('slow'), tool('progress'), tool('die'), tool('big'), tool('refuse'),
-    tool('fail'), tool('ask'), tool('cancelled'), tool('pid'), tool('change'), tool('huge'),
+    tool('fail'), tool('ask'), tool('cancelled'), tool('pid'), tool('change'), tool('huge'), tool('grow'),
     tool('die-read', { annotations: { readOnlyHint: true } }), tool('deaf'),
   ];
   return changed ? [...all, tool('brand-new')] : all;
@@ -77,6 +78,7 @@ const call = (id, { name, arguments: args = {}, _meta: meta = {} }) => {
     case 'ask': asking.set('q1', id); return send({ id: 'q1', method: 'sampling/createMessage', params: { messages: [], maxTokens: 1 } });
     case 'cancelled': return answer(text(JSON.stringify(cancelled)));
     case 'change': changed = true; answer(text('ok')); return send({ method: 'notifications/tools/list_changed' });
+    case 'grow': hog.push(Buffer.alloc(args.mib << 20, 1)); return; // never answers
     case 'deaf': process.stdin.pause(); setInterval(() => {}, 1000); return;
     default: return send({ id, error: { code: -32602, message: `no tool ${name}` } });
   }
