@@ -181,10 +181,11 @@ pub(super) async fn close(
     left
 }
 
-/// The warden died: nothing may outlive us now. Every tree first; then the records, as far as they come.
+/// The warden died: nothing may outlive us now. Runs are told in the same instant as their trees are killed, and not
+/// after: one whose server died under it would go on, and end as if nothing had been.
 async fn lose_warden(composed: &Composed) {
     let records = composed.gateway.shutdown(ShutdownWhy::WardenLost, Duration::from_secs(1));
-    tokio::join!(composed.containment.kill_all(), records);
+    tokio::join!(records, composed.containment.kill_all());
 }
 
 /// Ends the tasks and the store in what is left of the deadline. Nothing here is needed for a tree to end.
