@@ -80,6 +80,24 @@ pub struct PsInstance {
     pub leases: Vec<PsLease>,
     /// When and why it will end.
     pub ends: PsEnds,
+    /// Processes of the tree that have ended and are not reaped.
+    #[serde(default)]
+    pub zombies: u32,
+    /// Processor time of the whole tree, in milliseconds.
+    #[serde(default)]
+    pub cpu_ms: u64,
+    /// Processor time of the last ten seconds or so, in percent of one processor.
+    #[serde(default)]
+    pub cpu_percent: u32,
+    /// `memoryMax`, in bytes.
+    #[serde(default)]
+    pub memory_max_bytes: Option<u64>,
+    /// Memory with shared pages counted once, in bytes; only when it was asked for.
+    #[serde(default)]
+    pub pss_bytes: Option<u64>,
+    /// What somebody should look at.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// One process in a report.

@@ -75,6 +75,9 @@ pub(crate) enum Command {
         /// Show every process of each tree
         #[arg(long)]
         tree: bool,
+        /// Measure memory with shared pages counted once (slower)
+        #[arg(long)]
+        pss: bool,
     },
     /// Why something exists: holder, reason, what ends it
     Why {

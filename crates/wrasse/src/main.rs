@@ -17,7 +17,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Cli, Command, GatewayCommand};
+use crate::command::ps::Memory;
 use crate::exit::{CommandResult, Exit, ExpectedError};
+use crate::render::Detail;
 
 fn main() -> ExitCode {
     // Where `containment.guard` is `self`, this same executable is the guard program: argv says so.
@@ -58,7 +60,11 @@ fn run(cli: Cli) -> CommandResult {
                 Command::Runs(what) => command::runs::run(&common, what).await,
                 Command::Cron(what) => command::cron::run(&common, what).await,
                 Command::Mcp(what) => command::mcp::run(&common, what).await,
-                Command::Ps { tree } => command::ps::run(&common, tree).await,
+                Command::Ps { tree, pss } => {
+                    let tree = if tree { Detail::Tree } else { Detail::Rows };
+                    let memory = if pss { Memory::Proportional } else { Memory::Counted };
+                    command::ps::run(&common, tree, memory).await
+                }
                 Command::Why { what } => command::why::run(&common, &what).await,
                 Command::Reap { idle } => command::reap::run(&common, idle).await,
                 Command::Models(what) => command::models::run(&common, what).await,

@@ -30,6 +30,14 @@ struct MaybeServer {
     name: Option<String>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Ps {
+    /// Count shared pages once, too.
+    #[serde(default)]
+    pss: bool,
+}
+
 fn to_json<T: serde::Serialize>(value: T) -> Result<Value, RpcFault> {
     serde_json::to_value(value).map_err(|error| {
         fault::fault("internal", format!("the answer cannot be written: {error}"), None)
@@ -171,8 +179,11 @@ pub(super) async fn models_test(core: &Arc<Core>, given: Value) -> Result<Value,
 
 /// Every process of ours.
 pub(super) async fn ps(core: &Arc<Core>, given: Value) -> Result<Value, RpcFault> {
-    let Nothing {} = params::read(given)?;
-    let (instances, leftovers, ended) = Box::pin(core.servers.ps()).await;
+    let Ps { pss } = params::read(given)?;
+    let (mut instances, leftovers, ended) = Box::pin(core.servers.ps()).await;
+    if pss {
+        core.servers.add_proportional_memory(&mut instances).await;
+    }
     let gateway = ps_gateway(core).await?;
     to_json(PsReport { schema: SCHEMA, gateway, instances, leftovers, ended })
 }

@@ -53,9 +53,8 @@ async fn a_server_over_its_memory_says_the_figure_and_its_sibling_answers() {
     assert!(!lives(pid));
     assert_eq!(world.pid(&run, &offer, "sibling").await, sibling);
     world.store.ledger().flush().await;
-    let rows = world.store.ledger().recent_instances(10).await.unwrap();
-    let row = rows.iter().find(|row| row.pid == Some(pid)).unwrap();
-    assert_eq!(row.end_reason.as_deref(), Some("budget"));
+    let why = world.servers.why(&pid.to_string()).await.unwrap();
+    assert_eq!(why["instance"]["end"]["reason"].as_str(), Some("budget"), "{why}");
     run.release().await;
     world.finish().await;
 }

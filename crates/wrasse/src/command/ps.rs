@@ -11,8 +11,21 @@ use crate::exit::{CommandResult, Exit, ExpectedError};
 use crate::output;
 use crate::render;
 
-pub(crate) async fn run(common: &Common, tree: bool) -> CommandResult {
-    let answer = Client::find(common)?.call("ps", json!({})).await?;
+/// How memory is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// As the gateway counts it every second.
+    Counted,
+    /// Shared pages once, too.
+    Proportional,
+}
+
+pub(crate) async fn run(common: &Common, detail: render::Detail, memory: Memory) -> CommandResult {
+    let params = match memory {
+        Memory::Counted => json!({}),
+        Memory::Proportional => json!({ "pss": true }),
+    };
+    let answer = Client::find(common)?.call("ps", params).await?;
     if common.json {
         output::json(&answer);
         return Ok(ExitCode::SUCCESS);
@@ -20,7 +33,6 @@ pub(crate) async fn run(common: &Common, tree: bool) -> CommandResult {
     let report: PsReport = serde_json::from_value(answer).map_err(|error| {
         ExpectedError::new(Exit::Internal, format!("the report cannot be read: {error}"))
     })?;
-    let detail = if tree { render::Detail::Tree } else { render::Detail::Rows };
     render::ps(&report, detail);
     Ok(ExitCode::SUCCESS)
 }

@@ -42,6 +42,11 @@ pub(crate) fn ps(report: &PsReport, detail: Detail) {
     let head = ["INSTANCE", "SERVER", "STATE", "PID", "MEM", "AGE", "CALLS", "HELD BY", "ENDS"];
     let rows: Vec<_> = report.instances.iter().map(|instance| row(instance, now)).collect();
     table(&head, &rows);
+    for instance in &report.instances {
+        for warning in &instance.warnings {
+            line(format_args!("! {} {}: {warning}", instance.id, instance.server));
+        }
+    }
     if rows.is_empty() {
         line("(no server is running: they start when called)");
     }
@@ -72,12 +77,24 @@ fn row(instance: &PsInstance, now: UnixMillis) -> Vec<String> {
         instance.server.clone(),
         if instance.in_flight > 0 { "busy".to_owned() } else { instance.state.clone() },
         instance.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
-        ByteSize(instance.memory_bytes).to_string(),
+        memory(instance),
         format_duration(now.since(instance.started_at)),
         calls,
         if holders.is_empty() { "nobody".to_owned() } else { holders.join(", ") },
         ends,
     ]
+}
+
+/// The size of a tree, of what it may use, and with shared pages once if that was asked for.
+fn memory(instance: &PsInstance) -> String {
+    let mut text = ByteSize(instance.memory_bytes).to_string();
+    if let Some(allowed) = instance.memory_max_bytes {
+        text.push_str(&format!(" of {}", ByteSize(allowed)));
+    }
+    if let Some(pss) = instance.pss_bytes {
+        text.push_str(&format!(" (PSS {})", ByteSize(pss)));
+    }
+    text
 }
 
 fn trees(report: &PsReport) {
