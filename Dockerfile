@@ -11,6 +11,11 @@ COPY . .
 RUN cargo build --release --locked -p wrasse
 
 FROM node:22-bookworm-slim
+# What npm needs to build the native parts of some servers (the sqlite one, for example).
+RUN apt-get update \
+    && apt-get install -qy --no-install-recommends python3 make g++ \
+    && rm -rf /var/lib/apt/lists/* \
+    && install -d -o node -g node -m 0700 /home/node/.wrasse
 COPY --from=build /src/target/release/wrasse /usr/local/bin/wrasse
 USER node
 ENV WRASSE_STATE_DIR=/home/node/.wrasse

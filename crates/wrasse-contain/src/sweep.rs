@@ -110,7 +110,7 @@ pub fn find(
     };
     let mut found = Vec::new();
     for look in 1..=looks {
-        scan(installation, &spared, &known, |leftover| found.push(leftover))
+        scan(installation, &spared, known, |leftover| found.push(leftover))
             .map_err(SweepError::Proc)?;
         if !found.is_empty() || look == looks {
             break;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use wrasse_config::{Config, ProviderApi, Transport};
 use wrasse_contain::{ContainOptions, Containment, Guard, Ladder, Limits, SpawnSpec};
-use wrasse_store::StateDir;
+use wrasse_store::{Durability, OpenError, Role, StateDir, Store};
 use wrasse_types::ByteSize;
 
 use crate::args::Common;
@@ -66,6 +66,9 @@ pub(crate) fn run(common: &Common, offline: bool) -> CommandResult {
             .as_ref()
             .map_or(Guard::Auto, |config| crate::gateway::guard(config.containment.guard));
         runtime.block_on(check_containment(state, guard, &mut report));
+    }
+    if let Some(state) = &state {
+        runtime.block_on(check_store(state, &mut report));
     }
     check_limits(&mut report);
     runtime.block_on(check_gateway(common, &mut report));
@@ -285,6 +288,20 @@ async fn self_test(containment: &Containment) -> Result<u32, String> {
         Ok(outcome.processes)
     } else {
         Err(format!("{} processes are left", outcome.survivors))
+    }
+}
+
+/// Whether this Wrasse can read the records that are there. Reads only.
+async fn check_store(state: &StateDir, report: &mut Report) {
+    match Store::open(state, Durability::Process, Role::Reader).await {
+        Ok(store) => {
+            store.close().await;
+            report.add(Grade::Ok, "store", state.database().display().to_string());
+        }
+        Err(OpenError::Absent { .. }) => {
+            report.add(Grade::Note, "store", "no records yet: the first start makes them");
+        }
+        Err(error) => report.add(Grade::Fail, "store", error.to_string()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Putting the parts together, in the one order that works: lock, containment, sweep, store, servers, gateway.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use wrasse_config::{Config, Durability};
@@ -9,7 +9,7 @@ use wrasse_gateway::{Gateway, GatewayIdentity, GatewayParts};
 use wrasse_mcp::{Servers, ServersParts};
 use wrasse_model::Models;
 use wrasse_scope::Scope;
-use wrasse_store::{OpenError, Role, StateDir, StateLock, Store};
+use wrasse_store::{Role, StateDir, StateLock, Store};
 use wrasse_types::UnixMillis;
 
 use crate::args::Common;
@@ -47,8 +47,6 @@ pub(crate) async fn compose(
 ) -> Result<Composed, ExpectedError> {
     let config = Arc::new(place::load(common)?.config);
     say_warnings(&config);
-    let failed =
-        |error: &dyn std::fmt::Display| ExpectedError::new(Exit::Failed, error.to_string());
     let state = StateDir::open(&config.state_dir).map_err(|error| failed(&error))?;
     let lock = state.lock(purpose).map_err(|error| failed(&error))?;
     let installation = state.installation().map_err(|error| failed(&error))?;
@@ -94,16 +92,34 @@ pub(crate) async fn compose(
     Ok(Composed { config, state, store, containment, gateway, scope, started_at, _lock: lock })
 }
 
+/// A fault with everything behind it: the cause is what a person can cure.
+fn failed(error: &dyn std::error::Error) -> ExpectedError {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    ExpectedError::new(Exit::Failed, text)
+}
+
 fn say_warnings(config: &Config) {
     for warning in &config.warnings {
         tracing::warn!("config: {warning}");
     }
-    for denied in &config.denied_tools {
+    let mut denied: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for tool in &config.denied_tools {
+        denied.entry(&tool.key).or_default().push(&tool.tool);
+    }
+    for (key, tools) in denied {
         tracing::warn!(
-            "config: {} restricts in a way Wrasse lacks, so tool {} is off; unsafeIgnore: [{:?}] acknowledges it",
-            denied.key,
-            denied.tool,
-            denied.key
+            "config: {key} restricts in a way Wrasse lacks, so these tools are off: {}; unsafeIgnore: [{key:?}] \
+             acknowledges it",
+            tools.join(", ")
         );
     }
     if !config.unused_keys.is_empty() {
@@ -118,8 +134,6 @@ fn say_warnings(config: &Config) {
 async fn sweep_leftovers(installation: u16, store: &Store) -> Result<(), ExpectedError> {
     /// Instances that ended lately are asked about too: a record of an end is no proof of it.
     const RECENT: u32 = 1000;
-    let failed =
-        |error: &dyn std::fmt::Display| ExpectedError::new(Exit::Failed, error.to_string());
     let ledger = store.ledger();
     let mut known = ledger.recent_instances(RECENT).await.map_err(|error| failed(&error))?;
     let open = ledger.open_instances().await.map_err(|error| failed(&error))?;
@@ -157,7 +171,5 @@ async fn open_store(state: &StateDir, config: &Config) -> Result<Store, Expected
         Durability::Process => wrasse_store::Durability::Process,
         Durability::Power => wrasse_store::Durability::Power,
     };
-    Store::open(state, durability, Role::Gateway)
-        .await
-        .map_err(|error: OpenError| ExpectedError::new(Exit::Failed, error.to_string()))
+    Store::open(state, durability, Role::Gateway).await.map_err(|error| failed(&error))
 }
