@@ -240,7 +240,7 @@ pub(crate) enum CronCommand {
     },
     /// Add a job
     #[command(alias = "create")]
-    Add(CronAdd),
+    Add(Box<CronAdd>),
     /// Remove a job; a run of it in progress ends
     #[command(aliases = ["remove", "delete"])]
     Rm {

@@ -152,7 +152,7 @@ fn check_servers(config: &Config, report: &mut Report) {
         let name = &server.name;
         match &server.transport {
             _ if !server.enabled => {
-                report.add(Grade::Note, "servers", format!("{name} is disabled"))
+                report.add(Grade::Note, "servers", format!("{name} is disabled"));
             }
             Transport::Http { url } => {
                 let text = format!(
