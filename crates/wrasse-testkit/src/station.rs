@@ -144,6 +144,20 @@ impl Station {
         self.oracle.spawn(argv, &self.env, &log, &cwd)
     }
 
+    /// Kills processes in one instant, as far as any of them can tell: all are stopped first. They are killed from the
+    /// last to the first, since the death of a parent may wake its child.
+    pub fn kill_at_once(&mut self, pids: &[u32]) {
+        const SIGKILL: i32 = 9;
+        const SIGSTOP: i32 = 19;
+        self.oracle.signal(pids, SIGSTOP);
+        let stopped = self.oracle.wait_until(PATIENCE, |seen| {
+            seen.iter().filter(|process| pids.contains(&process.pid)).all(|p| p.state == 'T')
+        });
+        assert!(stopped.is_ok(), "{stopped:#?}");
+        let children_first: Vec<u32> = pids.iter().rev().copied().collect();
+        assert_eq!(self.oracle.signal(&children_first, SIGKILL), pids.len(), "{}", self.log());
+    }
+
     /// Waits until the gateway answers as ready.
     pub fn wait_ready(&mut self) {
         let end = Instant::now() + PATIENCE;

@@ -9,7 +9,6 @@ use wrasse_testkit::processes::Process;
 use wrasse_testkit::station::{PATIENCE, Station};
 
 const SIGKILL: i32 = 9;
-const SIGSTOP: i32 = 19;
 
 /// A gateway with one run in mid-call on each of four fixtures that outlive their pipes.
 fn busy(guard: &str) -> Station {
@@ -43,13 +42,6 @@ fn guardians(seen: &[Process]) -> Vec<u32> {
     seen.iter().filter(named).map(|process| process.pid).collect()
 }
 
-/// Kills these in one instant, as far as anybody below can tell: none of them sees another one die.
-fn kill_at_once(station: &mut Station, links: &[u32]) {
-    station.oracle.signal(links, SIGSTOP);
-    // The gateway last: its death wakes its guardians.
-    assert_eq!(station.oracle.signal(links, SIGKILL), links.len(), "{}", station.log());
-}
-
 /// Kills the chosen links in one instant; everything must be gone within 2 s, with no restart.
 fn pair(choose: impl FnOnce(u32, u32, Vec<u32>) -> Vec<u32>) {
     let mut station = busy("auto");
@@ -58,7 +50,7 @@ fn pair(choose: impl FnOnce(u32, u32, Vec<u32>) -> Vec<u32>) {
     let guardians = guardians(&station.oracle.list());
     assert_eq!(guardians.len(), 4, "{:#?}", station.oracle.list());
     let victims = choose(warden, gateway, guardians);
-    kill_at_once(&mut station, &victims);
+    station.kill_at_once(&victims);
     let left = station.oracle.wait_until(Duration::from_secs(2), <[_]>::is_empty);
     assert!(left.is_ok(), "{left:#?}\n{}", station.log());
     station.start();
@@ -68,7 +60,7 @@ fn pair(choose: impl FnOnce(u32, u32, Vec<u32>) -> Vec<u32>) {
 /// failure mode F1.
 #[test]
 fn gateway_and_guardians_killed() {
-    pair(|_, gateway, guardians| [guardians, vec![gateway]].concat());
+    pair(|_, gateway, guardians| [vec![gateway], guardians].concat());
 }
 
 #[test]
@@ -82,9 +74,8 @@ fn all_three_killed_and_swept_at_the_next_start() {
     let mut station = busy("auto");
     let gateway = station.gateway();
     let warden = station.warden.take().unwrap();
-    let mut victims = guardians(&station.oracle.list());
-    victims.extend([warden, gateway]);
-    kill_at_once(&mut station, &victims);
+    let victims = [vec![warden, gateway], guardians(&station.oracle.list())].concat();
+    station.kill_at_once(&victims);
     station.start();
     let own = |process: &Process| {
         process.cmdline.contains("gateway run") || process.name.starts_with("wrasse-warden")

@@ -14,7 +14,6 @@ use crate::hygiene::{configure, hold, look, named};
 
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
-const SIGSTOP: i32 = 19;
 const CYCLES: usize = 50;
 const MIXED: [Mode; 6] =
     [Mode::Ok, Mode::Npx, Mode::Daemon, Mode::TermDeaf, Mode::LeaderDies, Mode::Zombie];
@@ -219,9 +218,7 @@ fn strangers_with_the_numbers_of(dead: Dead) {
     assert_eq!(before.iter().filter(|process| daemon(process)).count(), 1, "{before:#?}");
     let dies = |process: &&Process| dead == Dead::Everybody || !daemon(process);
     let numbers: Vec<u32> = before.iter().filter(dies).map(|process| process.pid).collect();
-    // Stopped first, so that nobody ends anybody.
-    station.oracle.signal(&numbers, SIGSTOP);
-    station.oracle.signal(&numbers, SIGKILL);
+    station.kill_at_once(&numbers);
     station.warden = None;
     let gone = |seen: &[Process]| !seen.iter().any(|process| numbers.contains(&process.pid));
     let left = station.oracle.wait_until(PATIENCE, gone).unwrap();
