@@ -15,6 +15,7 @@ use wrasse_types::{GoneReason, InstanceId, ServerName};
 use crate::backend::Backend;
 use crate::claim::Claim;
 use crate::error::AcquireError;
+use crate::false_starts::FalseStarts;
 use crate::lease::Lease;
 use crate::life::end_of;
 use crate::options::LeaseOptions;
@@ -63,6 +64,19 @@ impl<B: Backend> Leases<B> {
         claim: Claim<B::Spec>,
         token: &CancellationToken,
     ) -> Result<Lease<B>, AcquireError> {
+        self.acquire_noting(claim, token, &FalseStarts::default()).await
+    }
+
+    /// The same, noting instances that were started for this claim and ended without having been usable.
+    ///
+    /// # Errors
+    /// As [`Leases::acquire`].
+    pub async fn acquire_noting(
+        &self,
+        claim: Claim<B::Spec>,
+        token: &CancellationToken,
+        notes: &FalseStarts,
+    ) -> Result<Lease<B>, AcquireError> {
         let mut changes = self.shared.breakers.changes();
         let ending = self.shared.scope.token();
         loop {
@@ -72,7 +86,7 @@ impl<B: Backend> Leases<B> {
             // Seen before the breaker is asked, so that no change after its answer is missed.
             changes.mark_unchanged();
             if let Submitted::Waiting(mut ticket) =
-                self.shared.submit(&claim).map_err(|error| *error)?
+                self.shared.submit(&claim, notes).map_err(|error| *error)?
             {
                 let answer = tokio::select! {
                     biased;

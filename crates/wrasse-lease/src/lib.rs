@@ -18,6 +18,7 @@ mod breakers;
 mod claim;
 mod driver;
 mod error;
+mod false_starts;
 mod handle;
 mod lease;
 mod life;
@@ -34,6 +35,7 @@ pub use backend::{
 };
 pub use claim::{Claim, Key, Retention};
 pub use error::AcquireError;
+pub use false_starts::FalseStarts;
 pub use handle::Leases;
 pub use lease::{CallGuard, Lease};
 pub use options::{BreakerOptions, LeaseOptions};

@@ -16,6 +16,7 @@ use crate::breakers::Breakers;
 use crate::claim::{Claim, Key};
 use crate::driver::Driver;
 use crate::error::AcquireError;
+use crate::false_starts::FalseStarts;
 use crate::options::LeaseOptions;
 use crate::past::Pasts;
 use crate::slot::{Slot, Ticket};
@@ -80,6 +81,7 @@ impl<B: Backend> Shared<B> {
     pub(crate) fn submit(
         self: &Arc<Self>,
         claim: &Claim<B::Spec>,
+        notes: &FalseStarts,
     ) -> Result<Submitted<B>, Box<AcquireError>> {
         let mut slots = self.lock_slots();
         if self.closed.load(Ordering::Acquire) || self.scope.is_cancelled() {
@@ -105,7 +107,7 @@ impl<B: Backend> Shared<B> {
             }
         };
         // The slots stay locked until the claim is in, so that the driver cannot retire the slot before.
-        let ticket = slot.claim(number, claim);
+        let ticket = slot.claim(number, claim, notes.clone());
         drop(slots);
         if is_new {
             self.scope.spawn(TaskKind::Instance, Driver::new(slot).run());

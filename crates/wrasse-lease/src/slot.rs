@@ -16,6 +16,7 @@ use wrasse_types::{GoneReason, Holder, LeaseId, UnixMillis};
 use crate::backend::Backend;
 use crate::claim::{Claim, Key, Retention};
 use crate::error::AcquireError;
+use crate::false_starts::FalseStarts;
 use crate::lease::{CallSink, Lease};
 use crate::life::Life;
 use crate::shared::Shared;
@@ -78,6 +79,8 @@ type Answer<B> = Result<Lease<B>, Turn>;
 struct Pending<B: Backend> {
     tenant: Tenant,
     lease: Option<LeaseId>,
+    /// Where it is noted when the instance ends without having been usable.
+    notes: FalseStarts,
     answer: oneshot::Sender<Answer<B>>,
 }
 

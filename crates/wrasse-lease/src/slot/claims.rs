@@ -10,13 +10,20 @@ use crate::backend::Backend;
 use crate::breaker::Verdict;
 use crate::claim::Claim;
 use crate::error::AcquireError;
+use crate::false_starts::FalseStarts;
 use crate::lease::Lease;
+use crate::life::Life;
 use crate::shared::refused_by;
 use crate::state::{Admission, Event, Refusal, State};
 
 impl<B: Backend> Slot<B> {
     /// Registers a claim; the ticket withdraws it when dropped.
-    pub(crate) fn claim(self: &Arc<Self>, number: u64, claim: &Claim<B::Spec>) -> Ticket<B> {
+    pub(crate) fn claim(
+        self: &Arc<Self>,
+        number: u64,
+        claim: &Claim<B::Spec>,
+        notes: FalseStarts,
+    ) -> Ticket<B> {
         let (sender, answer) = oneshot::channel();
         let mut inner = self.lock();
         inner.spec = claim.spec.clone();
@@ -28,7 +35,7 @@ impl<B: Backend> Slot<B> {
             since: UnixMillis::now(),
         };
         let lease = self.lease_row(&inner, &tenant);
-        inner.pending.insert(number, Pending { tenant, lease, answer: sender });
+        inner.pending.insert(number, Pending { tenant, lease, notes, answer: sender });
         self.apply(inner, Event::Claimed { admission: Admission::Start });
         Ticket { slot: Arc::clone(self), number, answer }
     }
@@ -59,6 +66,20 @@ impl<B: Backend> Slot<B> {
         if let Some(lease) = pending.lease {
             self.shared.ledger.lease_ended(lease, "its holder ended before it was ready");
         }
+        let last = match inner.state {
+            State::Starting { claims } | State::Handshaking { claims } => claims == 1,
+            State::Absent
+            | State::Ready { .. }
+            | State::Draining { .. }
+            | State::Stopping { .. }
+            | State::Rundown { .. }
+            | State::Gone { .. }
+            | State::Backoff { .. }
+            | State::Broken { .. } => false,
+        };
+        if last {
+            note_false_start(inner.life.as_ref(), &pending);
+        }
         self.apply(inner, Event::ClaimDropped);
     }
 
@@ -67,7 +88,7 @@ impl<B: Backend> Slot<B> {
         let pending = std::mem::take(&mut inner.pending);
         let Some(life) = &inner.life else { return };
         let (Some(instance), Some(handle)) = (life.instance, &life.handle) else { return };
-        for Pending { tenant, lease, answer } in pending.into_values() {
+        for Pending { tenant, lease, notes: _, answer } in pending.into_values() {
             let id = lease.unwrap_or_else(|| {
                 self.shared.ledger.lease_began(instance, &tenant.holder, &tenant.reason)
             });
@@ -89,6 +110,7 @@ impl<B: Backend> Slot<B> {
             }
         };
         for pending in std::mem::take(&mut inner.pending).into_values() {
+            note_false_start(inner.life.as_ref(), &pending);
             if let Some(lease) = pending.lease {
                 self.shared.ledger.lease_ended(lease, "refused: it did not come up");
             }
@@ -127,6 +149,14 @@ impl<B: Backend> Slot<B> {
             inner.pending.insert(number, pending);
             self.step(inner, Event::Claimed { admission }, mail);
         }
+    }
+}
+
+/// Notes the end of what was started for a claim. One that waits for the instance after this has no lease on it.
+fn note_false_start<B: Backend>(life: Option<&Life<B::Handle>>, pending: &Pending<B>) {
+    let Some(life) = life.filter(|life| life.ready.is_none()) else { return };
+    if let (Some(instance), Some(_)) = (life.instance, pending.lease) {
+        pending.notes.note(instance, life.ended.subscribe());
     }
 }
 

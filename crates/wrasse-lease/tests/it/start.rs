@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wrasse_lease::{AcquireError, LeaseOptions, Retry, Whose};
+use wrasse_lease::{AcquireError, FalseStarts, LeaseOptions, Retry, Whose};
 use wrasse_scope::clock;
 use wrasse_types::GoneReason;
 
@@ -154,5 +154,39 @@ async fn a_deaf_start_is_dropped_after_its_grace() {
     assert!(!ended[0].proven_empty, "a drop proves nothing");
     assert_eq!(reef.fake.world().fates, vec![(ended[0].instance, Fate::Killed)]);
     task.await.unwrap().unwrap_err();
+    reef.end().await;
+}
+
+#[tokio::test]
+async fn what_was_started_for_a_claim_and_came_to_nothing_is_noted() {
+    let reef = Reef::new().await;
+    let noted = FalseStarts::default();
+    let token = reef.token.child_token();
+    // Dropped, refused because it failed, refused because it was stopped; once each.
+    let acquiring = reef.leases.acquire_noting(acting(10, Act::Wait), &token, &noted);
+    tokio::select! {
+        outcome = acquiring => panic!("{outcome:?}"),
+        () = reef.fake.at(10) => {}
+    }
+    let ended = noted.ended().await;
+    assert_eq!((ended.len(), ended[0].reason), (1, GoneReason::Released), "{ended:?}");
+    assert!(ended[0].proven_empty && ended[0].pid.is_some(), "{ended:?}");
+    assert_eq!(reef.fake.living(), 0, "it was waited for");
+
+    let failing = acting(10, Act::Fail(Retry::MayHelp));
+    reef.leases.acquire_noting(failing, &token, &noted).await.unwrap_err();
+    let ended = noted.ended().await;
+    assert_eq!((ended.len(), ended[0].reason), (1, GoneReason::StartFailed), "{ended:?}");
+
+    // Before the processes exist there is no tree, and what came up speaks through its lease.
+    let other = |mut claim: wrasse_lease::Claim<_>| {
+        claim.key.server = wrasse_types::ServerName::new("t");
+        claim
+    };
+    let failing = other(acting(1, Act::Fail(Retry::MayHelp)));
+    reef.leases.acquire_noting(failing, &token, &noted).await.unwrap_err();
+    let lease = reef.leases.acquire_noting(of("u", "o"), &token, &noted).await.unwrap();
+    lease.release().await.unwrap();
+    assert_eq!(noted.ended().await, []);
     reef.end().await;
 }
