@@ -106,7 +106,7 @@ impl Server {
             .with_state(Arc::clone(&shared));
         let scope = Scope::root("model server");
         // Of the kind that is dropped on cancel: nothing here needs an order.
-        scope.spawn(TaskKind::HttpConnection, async move {
+        scope.spawn(TaskKind::Wire, async move {
             axum::serve(listener, router).await.unwrap();
         });
         Server { url, shared, scope }
