@@ -139,7 +139,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Puts the records of a gateway that died in order, loads the jobs and starts to fire them.
+    /// Puts the records of a gateway that died in order and loads the jobs. None fires before
+    /// [`serve_jobs`](Self::serve_jobs): a program that only has one thing to do, or that cannot serve, fires none.
     ///
     /// # Errors
     /// The store failed.
@@ -169,9 +170,17 @@ impl Gateway {
             report: parts.report,
         });
         cron::load(&core).await.map_err(StartError::Jobs)?;
-        let own = Arc::clone(&core);
-        core.scope.spawn(TaskKind::Scheduler, async move { cron::schedule_jobs(own).await });
         Ok(Gateway { core })
+    }
+
+    /// Fires the jobs from now on; asking again changes nothing.
+    pub fn serve_jobs(&self) {
+        if self.core.cron.begin_serving() {
+            let own = Arc::clone(&self.core);
+            self.core
+                .scope
+                .spawn(TaskKind::Scheduler, async move { cron::schedule_jobs(own).await });
+        }
     }
 
     /// Answers a method.

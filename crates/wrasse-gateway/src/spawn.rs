@@ -9,6 +9,7 @@ use wrasse_config::Agent;
 use wrasse_types::{AgentId, SessionKey, SessionKind};
 
 use crate::core::Core;
+use crate::frame::neutralised;
 use crate::lanes::Lane;
 use crate::run::admit::{Admitted, admit, new_run_id};
 use crate::run::state::ChildPolicy;
@@ -163,7 +164,8 @@ fn request(
     let message = format!(
         "[Subagent Context] You run at depth {depth} of {}. Your last message is reported to the agent that started \
          you by itself; do not poll and do not wait for an answer.\n\n[Subagent Task]: {}",
-        agent.subagents.max_depth, params.task
+        agent.subagents.max_depth,
+        neutralised(&params.task)
     );
     let models = match params.model {
         Some(model) => vec![model],

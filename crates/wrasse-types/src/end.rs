@@ -39,7 +39,7 @@ pub enum EndReason {
     SessionDeleted,
     /// The run that spawned this one was stopped.
     ParentStopped,
-    /// A one-shot `agent --local` was done.
+    /// A one-shot `agent --local` was done, or was interrupted, while this run still went on.
     LocalEnded,
     /// `gateway stop`, or SIGTERM, SIGINT or SIGHUP to the gateway.
     GatewayStopped,
@@ -81,7 +81,7 @@ impl EndReason {
 
     /// Whether the run did what it was asked to.
     pub const fn is_success(self) -> bool {
-        matches!(self, Self::Success | Self::LocalEnded)
+        matches!(self, Self::Success)
     }
 
     /// The words a person reads.
@@ -93,7 +93,7 @@ impl EndReason {
             Self::ToolError => "a tool failed",
             Self::RunTimeout => "run time limit passed",
             Self::CronTimeout => "job time limit passed",
-            Self::JobRemoved => "its job was removed",
+            Self::JobRemoved => "its job was removed or disabled",
             Self::BudgetExhausted => "a budget was used up",
             Self::Stopped => "stopped by operator",
             Self::Cancelled => "cancelled by operator",
@@ -214,6 +214,13 @@ fn from_enum_name<T: for<'de> Deserialize<'de>>(name: &str) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_was_finished_is_a_success() {
+        for reason in EndReason::ALL {
+            assert_eq!(reason.is_success(), reason == EndReason::Success, "{reason:?}");
+        }
+    }
 
     #[test]
     fn names_read_back() {

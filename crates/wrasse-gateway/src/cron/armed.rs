@@ -1,6 +1,7 @@
 //! The jobs as the scheduler sees them: definition, checked schedule, and the state of the present firing.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -72,11 +73,21 @@ fn meaning(row: &JobRow) -> Result<Meaning, String> {
     Ok(Meaning { plan, target, payload })
 }
 
+/// What makes a job fire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    /// Its due time.
+    Schedule,
+    /// A person: the schedule stays as it is, except that a job that fires once has fired.
+    Hand,
+}
+
 /// Every job, and the bell of the scheduler.
 #[derive(Debug, Default)]
 pub(crate) struct Cron {
     jobs: Mutex<BTreeMap<JobId, Armed>>,
     bell: Notify,
+    serving: AtomicBool,
 }
 
 impl Cron {
@@ -117,22 +128,40 @@ impl Cron {
         (due, later.into_iter().map(|(_, at)| at).min())
     }
 
+    /// When the next job is due, whether or not that has come.
+    pub(crate) fn next_due(&self) -> Option<UnixMillis> {
+        let (due, later) = self.due(UnixMillis::now());
+        due.into_iter().map(|(_, at)| at).min().or(later)
+    }
+
     /// Claims a job for a run and moves its due time on; `Err` names the run that is in its way.
     pub(crate) fn claim(
         &self,
         id: &JobId,
         run: &RunId,
         now: UnixMillis,
+        trigger: Trigger,
     ) -> Option<Result<Armed, RunId>> {
         let mut jobs = self.lock();
         let job = jobs.get_mut(id)?;
-        job.row.next_due_at = job.next_after(now);
+        match trigger {
+            Trigger::Schedule => job.row.next_due_at = job.next_after(now),
+            Trigger::Hand if job.is_once() && job.row.running_run.is_none() => {
+                job.row.next_due_at = None;
+            }
+            Trigger::Hand => {}
+        }
         if let Some(running) = &job.row.running_run {
             return Some(Err(running.clone()));
         }
         job.row.running_run = Some(run.clone());
         job.row.last_run_at = Some(now);
         Some(Ok(job.clone()))
+    }
+
+    /// Notes that jobs fire from now on, and says whether that is new.
+    pub(crate) fn begin_serving(&self) -> bool {
+        !self.serving.swap(true, Ordering::Relaxed)
     }
 
     /// Makes the scheduler look again.
@@ -209,11 +238,24 @@ mod tests {
         let (due, later) = cron.due(now);
         assert_eq!((due.len(), later), (1, None));
         let id = JobId::new("j");
-        assert!(cron.claim(&id, &RunId::new("r-1"), now).unwrap().is_ok());
+        let claim = |run, now, trigger| cron.claim(&id, &RunId::new(run), now, trigger).unwrap();
+        assert!(claim("r-1", now, Trigger::Schedule).is_ok());
         assert_eq!(cron.due(now), (vec![], Some(UnixMillis::new(6000))), "five due times are one");
-        let second = cron.claim(&id, &RunId::new("r-2"), UnixMillis::new(6000)).unwrap();
+        assert_eq!(cron.next_due(), Some(UnixMillis::new(6000)), "also once it has passed");
+        let second = claim("r-2", UnixMillis::new(6000), Trigger::Schedule);
         assert_eq!(second.unwrap_err(), RunId::new("r-1"));
         assert_eq!(cron.due(now).1, Some(UnixMillis::new(7000)));
+        assert!(claim("r-3", UnixMillis::new(9000), Trigger::Hand).is_err());
+        assert_eq!(cron.due(now).1, Some(UnixMillis::new(7000)), "the schedule stays");
+    }
+
+    #[test]
+    fn a_job_that_fires_once_has_fired_by_hand_too() {
+        let cron = Cron::default();
+        cron.put(job(json!({ "kind": "at", "at": "1970-01-01T00:00:05Z" }), Some(5000), false));
+        let (id, now) = (JobId::new("j"), UnixMillis::new(1000));
+        assert!(cron.claim(&id, &RunId::new("r-1"), now, Trigger::Hand).unwrap().is_ok());
+        assert_eq!(cron.next_due(), None);
     }
 
     #[test]

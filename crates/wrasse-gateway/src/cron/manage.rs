@@ -9,12 +9,13 @@ use wrasse_config::{Job, JobDefaults, job_from_json};
 use wrasse_scope::clock;
 use wrasse_store::{JobRow, StoreError};
 use wrasse_types::wire::RpcFault;
-use wrasse_types::{JobId, UnixMillis};
+use wrasse_types::{EndReason, JobId, UnixMillis};
 
 use super::armed::Armed;
-use super::results::{self, REMOVAL_WAIT, REMOVED};
+use super::results::{self, After, REMOVAL_WAIT, REMOVED};
 use crate::core::Core;
 use crate::fault;
+use crate::run::state::job_verdict;
 
 /// Jobs of the config.
 const ORIGIN_CONFIG: &str = "config";
@@ -41,15 +42,36 @@ pub(crate) async fn load(core: &Arc<Core>) -> Result<(), StoreError> {
             continue;
         }
         let mut job = Armed::new(row);
-        job.row.running_run = None;
+        let was_enabled = job.row.enabled;
+        match cut_off(core, &mut job, now).await? {
+            After::GoesOn => {}
+            After::Removed => {
+                core.store.delete_job(&job.row.id).await?;
+                continue;
+            }
+        }
         job.row.next_due_at = job.due_at_start(now);
         if let Err(error) = &job.meaning {
             tracing::error!(job = %job.row.id, name = %job.row.name, "the job cannot fire: {error}");
         }
         core.store.save_job_state(&job.row.id, &job.row.state()).await?;
+        if job.row.enabled != was_enabled {
+            core.store.set_job_enabled(&job.row.id, job.row.enabled).await?;
+        }
         core.cron.put(job);
     }
     Ok(())
+}
+
+/// Settles a job whose run the last gateway did not settle: it died, or had no time left.
+async fn cut_off(core: &Core, job: &mut Armed, now: UnixMillis) -> Result<After, StoreError> {
+    let Some(run) = job.row.running_run.clone() else { return Ok(After::GoesOn) };
+    // Its end may have been recorded all the same. Without a record it had not begun.
+    let row = core.store.run(&run).await?;
+    let end = row.and_then(|row| row.end).unwrap_or(EndReason::GatewayLost);
+    let (after, _) = results::settle(job, job_verdict(end), Some(end.text()), now);
+    tracing::info!(job = %job.row.id, %run, end = end.text(), "a firing of the last gateway is settled");
+    Ok(after)
 }
 
 /// A job of the config that an operator switched off stays off until the config says something new about it.
@@ -106,7 +128,26 @@ pub(crate) async fn add(core: &Arc<Core>, spelt: &Value) -> Result<Armed, RpcFau
             Some(&format!("wrasse cron edit {}", job.id)),
         ));
     }
-    put(core, row_of(core, &job, ORIGIN_CLI, now)).await
+    let row = row_of(core, &job, ORIGIN_CLI, now);
+    refuse_past(&row, now)?;
+    put(core, row).await
+}
+
+/// A time that has passed is a mistake in a definition that a person writes now. In one that is stored already it is a
+/// firing to catch up with.
+fn refuse_past(row: &JobRow, now: UnixMillis) -> Result<(), RpcFault> {
+    let job = Armed::new(row.clone());
+    if !job.is_once() || job.next_after(now).is_some() {
+        return Ok(());
+    }
+    let at = row.schedule["at"].as_str().unwrap_or_default();
+    Err(fault::fault(
+        "invalid",
+        format!("the time {at:?} has passed: it is {now} now, and a job cannot fire in the past"),
+        Some(
+            "wrasse cron add --at 20m   or a time with its offset, as in 2031-01-31T07:00:00+01:00",
+        ),
+    ))
 }
 
 /// Changes the definition of a job; what the patch leaves out stays.
@@ -121,6 +162,9 @@ pub(crate) async fn edit(core: &Arc<Core>, id: &JobId, patch: &Value) -> Result<
     let state = existing.row.state();
     let mut row = row_of(core, &job, &existing.row.origin, now);
     row.id = id.clone();
+    if row.schedule != existing.row.schedule {
+        refuse_past(&row, now)?;
+    }
     row.created_at = existing.row.created_at;
     row.running_run = state.running_run;
     row.last_run_at = state.last_run_at;
@@ -142,7 +186,9 @@ async fn put(core: &Arc<Core>, row: JobRow) -> Result<Armed, RpcFault> {
         return Err(fault::invalid(error.clone()));
     }
     let now = UnixMillis::now();
-    job.row.next_due_at = if job.is_once() { job.due_at_start(now) } else { job.next_after(now) };
+    // A time that was moved is a new firing, also of a job that has fired.
+    job.row.next_due_at =
+        job.next_after(now).or_else(|| job.is_once().then(|| job.due_at_start(now)).flatten());
     core.store.upsert_job(&job.row).await.map_err(|error| fault::store(&error))?;
     let saved = core.store.save_job_state(&job.row.id, &job.row.state()).await;
     saved.map_err(|error| fault::store(&error))?;
@@ -187,7 +233,9 @@ pub(crate) async fn switch(
         job.row.enabled = enabled;
         if enabled {
             job.row.consecutive_errors = 0;
-            job.row.next_due_at = job.next_after(now);
+            // What a job that fires once still has to catch up with stays.
+            let kept = job.row.next_due_at.filter(|_| job.is_once());
+            job.row.next_due_at = job.next_after(now).or(kept);
         }
     });
     results::save(core, id).await;

@@ -18,7 +18,7 @@ const ONCE_RETRIES: u32 = 3;
 
 /// What becomes of a job after a firing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum After {
+pub(super) enum After {
     /// It goes on.
     GoesOn,
     /// It is removed.
@@ -81,7 +81,7 @@ pub(crate) async fn save(core: &Core, id: &JobId) {
 }
 
 /// The state after a firing: pure.
-fn settle(
+pub(super) fn settle(
     job: &mut Armed,
     verdict: JobVerdict,
     error: Option<&str>,
@@ -118,6 +118,19 @@ fn settle(
         }
         // Says nothing about the job.
         JobVerdict::Interrupted => (After::GoesOn, None),
+        JobVerdict::CutOff if once => {
+            // Counted, so that a run that takes the gateway down with it is not begun for ever.
+            row.consecutive_errors = row.consecutive_errors.saturating_add(1);
+            if row.consecutive_errors <= ONCE_RETRIES {
+                // This gateway fires nothing any more: that is the next start.
+                row.next_due_at = Some(now);
+            } else {
+                row.next_due_at = None;
+                row.enabled = false;
+            }
+            (After::GoesOn, None)
+        }
+        JobVerdict::CutOff => (After::GoesOn, None),
     }
 }
 
@@ -125,7 +138,7 @@ fn status(verdict: JobVerdict) -> &'static str {
     match verdict {
         JobVerdict::Ok => "ok",
         JobVerdict::Error => "error",
-        JobVerdict::Interrupted => "interrupted",
+        JobVerdict::Interrupted | JobVerdict::CutOff => "interrupted",
     }
 }
 
@@ -185,8 +198,23 @@ mod tests {
         assert_eq!(retry, Some(UnixMillis::new(90_000)), "the natural due time is later");
         settle(&mut job, JobVerdict::Interrupted, None, now);
         assert_eq!(job.row.consecutive_errors, 2, "an operator's stop says nothing about the job");
+        settle(&mut job, JobVerdict::CutOff, None, now);
+        assert_eq!(job.row.consecutive_errors, 2, "the gateway's end neither");
         settle(&mut job, JobVerdict::Ok, None, now);
         assert_eq!(job.row.consecutive_errors, 0);
+    }
+
+    #[test]
+    fn a_job_that_fires_once_and_was_cut_off_is_due_again_at_most_three_times() {
+        let mut once = job(json!({ "kind": "at", "at": "1970-01-01T00:00:01Z" }), true);
+        let now = UnixMillis::new(9000);
+        for _ in 0..3 {
+            once.row.next_due_at = None;
+            assert_eq!(settle(&mut once, JobVerdict::CutOff, None, now), (After::GoesOn, None));
+            assert_eq!((once.row.next_due_at, once.row.enabled), (Some(now), true));
+        }
+        settle(&mut once, JobVerdict::CutOff, None, now);
+        assert_eq!((once.row.next_due_at, once.row.enabled), (None, false));
     }
 
     #[test]

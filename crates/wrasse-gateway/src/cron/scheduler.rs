@@ -10,7 +10,7 @@ use wrasse_store::{FiringEnd, Retain};
 use wrasse_types::wire::RpcFault;
 use wrasse_types::{JobId, RunId, SessionKey, UnixMillis};
 
-use super::armed::{Armed, Meaning};
+use super::armed::{Armed, Meaning, Trigger};
 use super::results;
 use crate::core::Core;
 use crate::fault;
@@ -42,22 +42,24 @@ pub(crate) enum FireError {
 /// Fires jobs until the gateway shuts down.
 pub(crate) async fn schedule_jobs(core: Arc<Core>) {
     let token = core.scope.token();
-    let mut prune_at = clock::now() + PRUNE_EVERY;
+    let mut prune_at = clock::now();
     loop {
         if core.draining().is_some() || token.is_cancelled() {
             return;
         }
-        let now = UnixMillis::now();
-        let (due, next) =
-            if core.config.cron.enabled { core.cron.due(now) } else { (vec![], None) };
-        for (id, at) in due {
-            let fired = Box::pin(fire(&core, &id, at, now)).await;
-            log_unfired(&id, fired.err());
+        if core.config.cron.enabled {
+            let now = UnixMillis::now();
+            for (id, at) in core.cron.due(now).0 {
+                let fired = Box::pin(fire(&core, &id, at, now, Trigger::Schedule)).await;
+                log_unfired(&id, fired.err());
+            }
         }
         if prune_at.has_passed() {
             prune(&core).await;
             prune_at = clock::now() + PRUNE_EVERY;
         }
+        // Asked only now: the jobs that fired have a next due time too, and it must not be slept through.
+        let next = core.cron.next_due().filter(|_| core.config.cron.enabled);
         let wait = next.map_or(SLEEP_MAX, |at| at.since(UnixMillis::now())).min(SLEEP_MAX);
         tokio::select! {
             biased;
@@ -84,17 +86,7 @@ fn log_unfired(id: &JobId, error: Option<FireError>) {
 /// Fires a job now, whatever its schedule says.
 pub(crate) async fn fire_now(core: &Arc<Core>, id: &JobId) -> Result<RunId, FireError> {
     let now = UnixMillis::now();
-    let due = core.cron.get(id).ok_or(FireError::Gone)?.row.next_due_at;
-    let fired = Box::pin(fire(core, id, now, now)).await;
-    // A firing by hand leaves the schedule as it is.
-    core.cron.change(id, |job| {
-        if job.is_once() && job.row.running_run.is_some() {
-            job.row.next_due_at = None;
-        } else {
-            job.row.next_due_at = due;
-        }
-    });
-    fired
+    Box::pin(fire(core, id, now, now, Trigger::Hand)).await
 }
 
 /// One firing: claimed in memory and in the store, then a run.
@@ -103,18 +95,23 @@ async fn fire(
     id: &JobId,
     due: UnixMillis,
     now: UnixMillis,
+    trigger: Trigger,
 ) -> Result<RunId, FireError> {
     if core.draining().is_some() {
         return Err(FireError::Failed(fault::draining()));
     }
     let run = new_run_id();
-    let job = core.cron.claim(id, &run, now).ok_or(FireError::Gone)?.map_err(FireError::Running)?;
+    let claimed = core.cron.claim(id, &run, now, trigger);
+    let job = claimed.ok_or(FireError::Gone)?.map_err(FireError::Running)?;
+    // Before the due time is claimed: a gateway that dies in between finds a job that was cut off, not one that ran.
+    results::save(core, id).await;
     let claimed = core.store.begin_firing(id, due).await;
     match claimed {
         Ok(true) => {}
         Ok(false) => {
             let change = |job: &mut Armed| job.row.running_run = None;
             core.cron.change(id, change);
+            results::save(core, id).await;
             return Err(FireError::Answered);
         }
         Err(error) => {
@@ -123,7 +120,6 @@ async fn fire(
             return Err(FireError::Failed(fault));
         }
     }
-    results::save(core, id).await;
     let begun = match request(core, &job, &run, due) {
         Ok(request) => admit(core, request).await.map(drop),
         Err(fault) => Err(fault),

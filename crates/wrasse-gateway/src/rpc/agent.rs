@@ -159,7 +159,12 @@ struct WaitParams {
 pub(super) async fn wait(core: &Arc<Core>, given: Value) -> Result<Value, RpcFault> {
     let params: WaitParams = params::read(given)?;
     let id = RunId::new(params.run_id);
-    let limit = params.timeout_ms.map_or(WAIT_DEFAULT, Duration::from_millis).min(WAIT_MAX);
+    let limit = match params.timeout_ms {
+        None => WAIT_DEFAULT,
+        // As everywhere, 0 is no limit.
+        Some(0) => WAIT_MAX,
+        Some(ms) => Duration::from_millis(ms).min(WAIT_MAX),
+    };
     if let Some(run) = core.registry.get_or_unrecorded(&id) {
         let waited = match params.until {
             Until::Outcome => clock::timeout(limit, async { drop(run.finished().await) }).await,

@@ -8,7 +8,7 @@ use wrasse_types::{JobId, RunId, SessionKey, UnixMillis};
 use crate::core::Core;
 use crate::cron::Armed;
 use crate::run::LiveRun;
-use crate::run::state::Phase;
+use crate::run::state::{Phase, Tally};
 
 fn time(at: Option<UnixMillis>) -> Value {
     at.map_or(Value::Null, |at| json!(at.to_string()))
@@ -38,6 +38,15 @@ pub(super) fn session(core: &Core, row: &SessionRow) -> Value {
 pub(super) fn run(core: &Core, row: &RunRow) -> Value {
     let live = core.registry.get(&row.id);
     let state = live.as_ref().map_or(row.state.name(), |run| phase_name(run.phase()));
+    // The record has the figures of a run that is over.
+    let (used, children) = live.as_ref().map_or_else(
+        || {
+            let (tokens_in, tokens_out) = (row.usage_in, row.usage_out);
+            let (turns, calls) = (row.turns, row.calls);
+            (Tally { turns, calls, tokens_in, tokens_out, servers_failed: 0 }, row.children)
+        },
+        |run| (run.tally(), run.spawned()),
+    );
     json!({
         "id": row.id.as_str(),
         "sessionKey": row.session_key.as_str(),
@@ -55,10 +64,10 @@ pub(super) fn run(core: &Core, row: &RunRow) -> Value {
         "endReason": row.end.map(|end| end.name()),
         "error": row.error,
         "text": row.result,
-        "usage": { "input": row.usage_in, "output": row.usage_out },
-        "calls": row.calls,
-        "turns": row.turns,
-        "children": row.children,
+        "usage": { "input": used.tokens_in, "output": used.tokens_out },
+        "calls": used.calls,
+        "turns": used.turns,
+        "children": children,
         "delivery": row.delivery,
         "cleanup": if row.cleanup_delete { "delete" } else { "keep" },
         "released": row.released,

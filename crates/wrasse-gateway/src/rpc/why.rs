@@ -9,13 +9,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use wrasse_store::{RunFilter, RunRow, SessionRow};
 use wrasse_types::wire::{PsInstance, RpcFault, SCHEMA};
-use wrasse_types::{JobId, RunId, SessionKey, UnixMillis, format_duration};
+use wrasse_types::{RunId, SessionKey, UnixMillis, format_duration};
 
 use super::params;
 use super::views;
 use super::why_server;
 use crate::core::Core;
-use crate::cron::Armed;
+use crate::cron::{Armed, manage};
 use crate::fault;
 use crate::run::first_line;
 use crate::run::state::Phase;
@@ -74,20 +74,26 @@ pub(super) async fn why(core: &Arc<Core>, given: Value) -> Result<Value, RpcFaul
     if let Some(row) = core.store.run(&RunId::new(what)).await.map_err(failed)? {
         return Ok(why_run(core, &row).await);
     }
+    // Before sessions: any word is short for the session `agent:…:<word>`.
+    let known = Box::pin(core.servers.why(what)).await;
+    if let Some(answer) = known.filter(|answer| answer["kind"] != "session") {
+        return Ok(why_server::tell(core, what, answer).await);
+    }
     if let Ok(key) = SessionKey::parse(what, &core.config.agents.default)
         && let Some(row) = core.store.session(&key).await.map_err(failed)?
     {
         return why_session(core, &row).await;
     }
-    if let Some(job) = core.cron.get(&JobId::new(what)) {
-        return Ok(why_job(&job));
-    }
-    match Box::pin(core.servers.why(what)).await {
-        Some(answer) => Ok(why_server::tell(core, what, answer).await),
-        None => Err(fault::not_found(
+    let unknown = || {
+        fault::not_found(
             format!("{what:?} is no run, session, job, server, instance or process of ours"),
             "wrasse ps",
-        )),
+        )
+    };
+    match manage::find(core, what) {
+        Ok(id) => core.cron.get(&id).map(|job| why_job(&job)).ok_or_else(unknown),
+        Err(fault) if fault.code == "not_found" => Err(unknown()),
+        Err(several) => Err(several),
     }
 }
 

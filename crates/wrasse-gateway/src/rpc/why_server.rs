@@ -1,7 +1,7 @@
 //! `why` of what the servers know: instances, servers, processes, living or ended, told with the runs behind them.
 
 use serde_json::{Value, json};
-use wrasse_types::{RunId, SessionKey, SessionKind};
+use wrasse_types::{ByteSize, RunId, SessionKey, SessionKind};
 
 use super::views;
 use super::why::{Story, chain};
@@ -22,10 +22,10 @@ async fn instance(core: &Core, what: &str, mut answer: Value) -> Value {
     let it = answer["instance"].clone();
     let (id, name) = (text(&it["id"]), text(&it["server"]));
     let count = it["processes"].as_array().map_or(0, Vec::len);
-    let mib = it["memory_bytes"].as_u64().unwrap_or(0) >> 20;
+    let memory = ByteSize(it["memory_bytes"].as_u64().unwrap_or(0));
     let title = match answer["process"]["name"].as_str() {
-        Some(process) => format!("{what} {process}: {mib} MiB and {count} processes in its tree"),
-        None => format!("{id} {name}: {mib} MiB, {count} processes, pid {}", text(&it["pid"])),
+        Some(process) => format!("{what} {process}: {memory} and {count} processes in its tree"),
+        None => format!("{id} {name}: {memory}, {count} processes, pid {}", text(&it["pid"])),
     };
     let mut story = Story::new("instance", title);
     let role = match answer["role"].as_str() {

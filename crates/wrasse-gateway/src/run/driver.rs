@@ -19,7 +19,6 @@ use wrasse_types::EndReason;
 use super::finish::finish;
 use super::live::LiveRun;
 use super::registry::Entry;
-use super::state::Tally;
 use super::turns;
 use crate::core::Core;
 use crate::lanes::{LaneSlot, Ticket};
@@ -59,7 +58,6 @@ pub(crate) struct Held {
     pub(crate) releasing: Option<TaskHandle<Vec<Ended>>>,
     /// What has ended already, while the run waited.
     pub(crate) ended: Vec<Ended>,
-    pub(crate) tally: Tally,
 }
 
 /// How the work of a run came to its end.
@@ -105,14 +103,7 @@ pub(crate) async fn unless_ended<F: Future>(
 /// Takes a run from acceptance to its very end.
 pub(crate) async fn supervise(core: Arc<Core>, task: Task) {
     let Task { run, ticket, entry, message, models, session, beginning } = task;
-    let mut held = Held {
-        leases: None,
-        slot: None,
-        ticket,
-        releasing: None,
-        ended: Vec::new(),
-        tally: Tally::default(),
-    };
+    let mut held = Held { leases: None, slot: None, ticket, releasing: None, ended: Vec::new() };
     let plan = turns::Plan { message, models, session, beginning };
     let end = {
         let work = AssertUnwindSafe(turns::work(&core, &run, &mut held, plan)).catch_unwind();

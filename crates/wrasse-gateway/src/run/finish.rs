@@ -33,7 +33,7 @@ pub(crate) async fn finish(
     entry: Entry,
     end: WorkEnd,
 ) {
-    let outcome = Arc::new(outcome_of(core, run, &held, end));
+    let outcome = Arc::new(outcome_of(core, run, end));
     run.set_phase(Phase::Ending);
     let unread = run.close_inbox();
     record(core, run, &outcome).await;
@@ -47,7 +47,7 @@ pub(crate) async fn finish(
         Cascade::GoOn => Box::pin(announce::wake_for_unread(core, run, unread)).await,
     }
     Box::pin(announce::settle(core, run, &outcome)).await;
-    let Held { leases, slot, ticket, releasing, mut ended, tally: _ } = held;
+    let Held { leases, slot, ticket, releasing, mut ended } = held;
     // A server that is slow to end must not keep other runs from their work.
     drop(slot);
     match clock::timeout(RELEASE_MAX, Box::pin(release(leases, releasing))).await {
@@ -90,7 +90,7 @@ async fn release(
     ended
 }
 
-fn outcome_of(core: &Core, run: &LiveRun, held: &Held, end: WorkEnd) -> Outcome {
+fn outcome_of(core: &Core, run: &LiveRun, end: WorkEnd) -> Outcome {
     let (reason, text, error) = match end {
         WorkEnd::Done(text) => (EndReason::Success, Some(text), None),
         WorkEnd::Failed(reason, error) => (reason, None, Some(error)),
@@ -109,7 +109,7 @@ fn outcome_of(core: &Core, run: &LiveRun, held: &Held, end: WorkEnd) -> Outcome 
         error,
         at,
         took: at.since(run.admitted_at().unwrap_or(run.accepted_at)),
-        tally: held.tally,
+        tally: run.tally(),
         children: run.spawned(),
         delivery: text.as_ref().and_then(|_| delivery_note(run)),
         text,

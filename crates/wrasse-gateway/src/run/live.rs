@@ -155,6 +155,7 @@ struct Changeable {
     open: bool,
     /// Children that have not settled.
     children: BTreeSet<RunId>,
+    tally: Tally,
 }
 
 /// The parts of a [`LiveRun`] that are given.
@@ -204,6 +205,7 @@ impl LiveRun {
                 inbox: parts.inbox,
                 open: true,
                 children: BTreeSet::new(),
+                tally: Tally::default(),
             }),
             changed: Notify::new(),
             spawned: AtomicU32::new(0),
@@ -329,6 +331,16 @@ impl LiveRun {
             }
             changed.await;
         }
+    }
+
+    /// What it has used so far.
+    pub(crate) fn tally(&self) -> Tally {
+        self.lock().tally
+    }
+
+    /// Counts something that it used.
+    pub(crate) fn count(&self, used: impl FnOnce(&mut Tally)) {
+        used(&mut self.lock().tally);
     }
 
     /// The number of runs it has spawned.

@@ -168,8 +168,10 @@ pub(crate) enum JobVerdict {
     Ok,
     /// It failed: back off.
     Error,
-    /// A person or a shutdown ended it: says nothing about the job.
+    /// A person ended it: says nothing about the job.
     Interrupted,
+    /// The gateway ended under it: says nothing about the job, and a job that fires once has not been done.
+    CutOff,
 }
 
 /// Decides how a job's history counts an end.
@@ -190,12 +192,12 @@ pub(crate) const fn job_verdict(reason: EndReason) -> JobVerdict {
         | EndReason::SessionReset
         | EndReason::SessionLazyReset
         | EndReason::SessionDeleted
-        | EndReason::ParentStopped
-        | EndReason::LocalEnded
+        | EndReason::ParentStopped => JobVerdict::Interrupted,
+        EndReason::LocalEnded
         | EndReason::GatewayStopped
         | EndReason::GatewayRestarted
         | EndReason::GatewayLost
-        | EndReason::WardenLost => JobVerdict::Interrupted,
+        | EndReason::WardenLost => JobVerdict::CutOff,
     }
 }
 

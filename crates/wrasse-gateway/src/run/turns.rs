@@ -89,7 +89,8 @@ async fn work_inner(
     let leases = held.leases.insert(leases);
     let setup =
         unless_ended(token, Box::pin(set_up(core, run, agent, plan.models, leases))).await?;
-    held.tally.servers_failed = u32::try_from(setup.tools.faults.len()).unwrap_or(u32::MAX);
+    let failed = u32::try_from(setup.tools.faults.len()).unwrap_or(u32::MAX);
+    run.count(|tally| tally.servers_failed = failed);
     Box::pin(converse(&setup, held, &mut conversation)).await
 }
 
@@ -126,10 +127,10 @@ async fn converse(
         for text in run.take_inbox() {
             conversation.append(Message::User { text }).await?;
         }
-        if let Some(error) = held.tally.turn_refused(&setup.agent.budget) {
+        if let Some(error) = run.tally().turn_refused(&setup.agent.budget) {
             return Err(WorkError::Failed(EndReason::BudgetExhausted, error));
         }
-        let reply = Box::pin(take_turn(setup, held, conversation)).await?;
+        let reply = Box::pin(take_turn(setup, conversation)).await?;
         let text = reply.text.clone();
         let calls = reply.tool_calls.clone();
         conversation
@@ -138,7 +139,7 @@ async fn converse(
         let mut yielded = false;
         let shape = if calls.is_empty() { ReplyShape::Final } else { ReplyShape::Calls };
         if !calls.is_empty() {
-            if let Some(error) = held.tally.calls_refused(calls.len(), &setup.agent.budget) {
+            if let Some(error) = run.tally().calls_refused(calls.len(), &setup.agent.budget) {
                 return Err(WorkError::Failed(EndReason::BudgetExhausted, error));
             }
             let round = Box::pin(make_calls(setup, held, conversation, calls)).await?;
@@ -173,11 +174,7 @@ fn last_word(text: String, failed_call: Option<String>) -> Result<String, WorkEr
     }
 }
 
-async fn take_turn(
-    setup: &Setup<'_>,
-    held: &mut Held,
-    conversation: &Conversation,
-) -> Result<TurnReply, WorkError> {
+async fn take_turn(setup: &Setup<'_>, conversation: &Conversation) -> Result<TurnReply, WorkError> {
     let run = setup.run;
     let request = TurnRequest {
         agent: run.agent.clone(),
@@ -188,7 +185,7 @@ async fn take_turn(
         tools: setup.tools.specs.clone(),
         idle_timeout: setup.agent.model_idle_timeout,
     };
-    held.tally.turns += 1;
+    run.count(|tally| tally.turns += 1);
     let turn = Box::pin(setup.core.models.turn(&setup.models, request, &run.token));
     let reply = turn.await.map_err(|failure| match failure {
         TurnFailure::Cancelled => WorkError::Interrupted,
@@ -197,8 +194,10 @@ async fn take_turn(
             WorkError::Failed(EndReason::FallbacksExhausted, exhausted.to_string())
         }
     })?;
-    held.tally.tokens_in = held.tally.tokens_in.saturating_add(reply.usage.input);
-    held.tally.tokens_out = held.tally.tokens_out.saturating_add(reply.usage.output);
+    run.count(|tally| {
+        tally.tokens_in = tally.tokens_in.saturating_add(reply.usage.input);
+        tally.tokens_out = tally.tokens_out.saturating_add(reply.usage.output);
+    });
     Ok(reply)
 }
 
@@ -216,8 +215,8 @@ async fn make_calls(
     conversation: &mut Conversation,
     calls: Vec<ToolCall>,
 ) -> Result<Round, WorkError> {
-    held.tally.calls =
-        held.tally.calls.saturating_add(u32::try_from(calls.len()).unwrap_or(u32::MAX));
+    let count = u32::try_from(calls.len()).unwrap_or(u32::MAX);
+    setup.run.count(|tally| tally.calls = tally.calls.saturating_add(count));
     let leases = held.leases.get_or_insert_with(|| new_leases(setup.core, setup.run));
     let leases: &ServerLeases = leases;
     let mut in_flight: FuturesUnordered<BoxFuture<'_, (ToolCall, CallResult)>> = calls

@@ -1,8 +1,9 @@
 //! Jobs on a real clock, with periods of fractions of a second.
 
 use serde_json::{Value, json};
-use wrasse_types::EndReason;
+use wrasse_types::{EndReason, UnixMillis};
 
+use crate::cron_once::soon;
 use crate::station::{Station, calls, eventually, rule};
 
 fn job(id: &str, every_ms: u64) -> Value {
@@ -65,6 +66,59 @@ async fn a_job_never_overlaps_itself_and_by_hand_neither() {
     eventually("two more due times went by", async || due().await != first).await;
     assert_eq!(station.active().await.len(), 1);
     assert_eq!(firings(&station, "slow").await.len(), 1);
+    station.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_due_time_that_comes_while_the_job_runs_is_left_out_when_it_comes() {
+    let rules = json!([rule(json!({}), json!({ "hang": true }))]);
+    let station = Station::start(rules, with_jobs(&[job("slow", 400)])).await;
+    eventually("it fired", async || station.active().await.len() == 1).await;
+    let due = async || station.ok("cron.status", json!({})).await["nextWakeAt"].clone();
+    let first = due().await;
+    // Nothing but the clock wakes the scheduler here.
+    eventually("the due time was left out", async || due().await != first).await;
+    assert_eq!(firings(&station, "slow").await.len(), 1);
+    station.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_job_fires_before_jobs_are_served() {
+    let station = Station::start_idle(json!([]), with_jobs(&[job("beat", 100)])).await;
+    let due = station.ok("cron.status", json!({})).await["nextWakeAt"].clone();
+    let due = UnixMillis::parse(due.as_str().unwrap()).unwrap();
+    let past = due.plus(std::time::Duration::from_millis(300));
+    eventually("due times went by", async || UnixMillis::now() > past).await;
+    assert_eq!(firings(&station, "beat").await.len(), 0);
+    assert_eq!(station.say("main", "hello").await, "heard: hello");
+    assert_eq!(firings(&station, "beat").await.len(), 0);
+    station.gateway.serve_jobs();
+    station.gateway.serve_jobs();
+    ended_firings(&station, "beat", 2).await;
+    station.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_firings_that_outlived_their_retention_are_forgotten_at_the_start() {
+    let mut config = with_jobs(&[job("old", 600_000)]);
+    config["cron"]["sessionRetention"] = json!("1ms");
+    let station = Station::start_idle(json!([]), config.clone()).await;
+    let fired = station.ok("cron.run", json!({ "id": "old" })).await;
+    let run = fired["runId"].as_str().unwrap();
+    station.wait_over(run).await;
+    let session = station.run(run).await.session_id;
+    assert!(!station.store.transcript(&session, None).await.unwrap().is_empty());
+    station.say("kept", "hello").await;
+    let dir = station.dir();
+    station.stop().await;
+    let station = Station::start_in(dir, json!([]), config).await;
+    let prefix = json!({ "prefix": "agent:main:cron:" });
+    eventually("the session is gone", async || {
+        station.ok("sessions.list", prefix.clone()).await["sessions"] == json!([])
+    })
+    .await;
+    assert!(station.store.transcript(&session, None).await.unwrap().is_empty());
+    assert_eq!(station.texts("kept").await.len(), 2, "what a person said is kept");
     station.stop().await;
 }
 
@@ -134,7 +188,9 @@ async fn limits_and_removal_end_the_run() {
     station.ok("cron.disable", json!({ "id": "disabled" })).await;
     assert_eq!(station.wait_over(&runs[0]).await["endReason"], "cron_timeout");
     for run in &runs[1..] {
-        assert_eq!(station.wait_over(run).await["endReason"], "job_removed");
+        let answer = station.wait_over(run).await;
+        assert_eq!(answer["endReason"], "job_removed");
+        assert_eq!(answer["error"], "its job was removed or disabled");
     }
     station.quiet().await;
     for run in &runs {
@@ -156,7 +212,7 @@ async fn jobs_of_the_command_line_and_of_the_config() {
             Station::start(rules.clone(), with_jobs(&[job("kept", 600_000), job("gone", 600_000)]))
                 .await;
         let added = station.ok("cron.add", json!({
-            "name": "once", "schedule": { "kind": "at", "at": "2001-01-01T00:00:00Z" },
+            "name": "once", "schedule": { "kind": "at", "at": soon() },
             "sessionTarget": "main", "payload": { "kind": "systemEvent", "text": "wake up" },
         })).await;
         assert_eq!(added["id"].as_str().unwrap().len(), 36);
@@ -173,6 +229,12 @@ async fn jobs_of_the_command_line_and_of_the_config() {
             )
             .await;
         assert_eq!(wrong.code, "invalid");
+        let past = json!({
+            "name": "x", "schedule": { "kind": "at", "at": "2001-01-01T00:00:00Z" },
+            "payload": { "kind": "agentTurn", "message": "x" },
+        });
+        let past = station.refused("cron.add", past).await;
+        assert!(past.code == "invalid" && past.message.contains("has passed"), "{past:?}");
         station.ok("cron.disable", json!({ "id": "kept" })).await;
         station
             .ok(

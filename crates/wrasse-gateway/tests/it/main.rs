@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod cron;
+mod cron_once;
 mod ends;
 mod methods;
 mod runs;

@@ -3,7 +3,7 @@
 use serde_json::json;
 use wrasse_gateway::Gateway;
 
-use crate::station::{Station, rule};
+use crate::station::{Station, calls, eventually, rule};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_method_refuses_what_it_does_not_know() {
@@ -23,6 +23,48 @@ async fn every_method_refuses_what_it_does_not_know() {
         );
     }
     assert_eq!(station.refused("no.such", json!({})).await.code, "unknown_method");
+    station.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_goes_on_shows_what_it_has_used() {
+    let rules = json!([
+        rule(json!({ "depth": 0, "turn": 0 }), calls("sessions_spawn", json!({ "task": "x" }))),
+        rule(json!({}), json!({ "hang": true })),
+    ]);
+    let station = Station::start(rules, json!({})).await;
+    let run = station.begin("s", "go").await;
+    let shown = async || station.ok("runs.show", json!({ "runId": run })).await["run"].clone();
+    eventually("its second turn goes on", async || shown().await["turns"] == 2).await;
+    let list = station.ok("runs.list", json!({ "sessionKey": "s" })).await;
+    let why = station.ok("why", json!({ "what": run })).await;
+    for view in [&shown().await, &list["runs"][0], &why["record"]["run"]] {
+        assert_eq!((&view["calls"], &view["children"]), (&json!(1), &json!(1)), "{view}");
+        assert_eq!(view["turns"], 2, "{view}");
+    }
+    // 0 is no limit, not no patience.
+    let wait = station.ok("runs.cancel", json!({ "runId": run }));
+    let params = json!({ "runId": run, "timeoutMs": 0 });
+    let (answer, _) = tokio::join!(station.ok("agent.wait", params), wait);
+    assert_eq!(answer["endReason"], "cancelled", "{answer}");
+    station.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_finds_what_a_word_names_first() {
+    let config = json!({
+        "mcp": { "servers": { "notes": { "command": "/bin/false" } } },
+        "cron": { "jobs": [{
+            "id": "j-1", "name": "nightly", "schedule": { "kind": "every", "everyMs": 600_000 },
+            "sessionTarget": "isolated", "payload": { "kind": "agentTurn", "message": "tick" },
+        }] },
+    });
+    let station = Station::start(json!([]), config).await;
+    let kind = async |what: &str| station.ok("why", json!({ "what": what })).await["kind"].clone();
+    assert_eq!((kind("nightly").await, kind("j-1").await), (json!("job"), json!("job")));
+    station.say("notes", "hello").await;
+    assert_eq!(kind("notes").await, "server");
+    assert_eq!(kind("agent:main:notes").await, "session");
     station.stop().await;
 }
 

@@ -34,6 +34,8 @@ async fn each_reason_is_recorded() {
         assert_eq!((report.runs, report.runs_left), (2, 0));
         for run in [at_work, queued] {
             assert_eq!(station.run(&run).await.end, Some(reason), "{why:?}");
+            let answer = station.ok("agent.wait", json!({ "runId": run })).await;
+            assert_eq!(answer["status"], "error", "{answer}");
         }
         assert!(!station.gateway.readiness().ready);
         let refused = station.refused("agent", json!({ "message": "x" })).await;

@@ -65,6 +65,13 @@ impl Station {
         Station::start_config(dir, config).await
     }
 
+    /// Starts one that fires no jobs until it is told to.
+    pub(crate) async fn start_idle(rules: Value, config: Value) -> Station {
+        let dir = Arc::new(TempDir::new().unwrap());
+        let config = load(dir.path(), rules, &config);
+        Station::start_quiet(dir, config).await
+    }
+
     /// Starts one in a folder where another was.
     pub(crate) async fn start_in(dir: Arc<TempDir>, rules: Value, config: Value) -> Station {
         let config = load(dir.path(), rules, &config);
@@ -72,6 +79,12 @@ impl Station {
     }
 
     async fn start_config(dir: Arc<TempDir>, config: Config) -> Station {
+        let station = Station::start_quiet(dir, config).await;
+        station.gateway.serve_jobs();
+        station
+    }
+
+    async fn start_quiet(dir: Arc<TempDir>, config: Config) -> Station {
         let config = Arc::new(config);
         let state_dir = StateDir::open(dir.path()).unwrap();
         let store = Store::open(&state_dir, Durability::Process, Role::Gateway).await.unwrap();

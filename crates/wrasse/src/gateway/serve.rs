@@ -47,6 +47,7 @@ async fn serve(common: &Common, port: Option<u16>, link: &WardenLink) -> Command
         }
     };
     say_ready(&composed, port);
+    composed.gateway.serve_jobs();
     let why = tokio::select! {
         asked = signals.next() => match asked {
             Asked::Stop | Asked::Interrupt => ShutdownWhy::Signal,
