@@ -467,6 +467,19 @@ pub struct Gateway {
 pub struct Containment {
     /// `guard`.
     pub guard: GuardSource,
+    /// `layers`.
+    pub layers: Layers,
+}
+
+/// `containment.layers`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layers {
+    /// Not written: those that work.
+    Probe,
+    /// None: the floor alone.
+    Floor,
+    /// `cgroup2`.
+    Cgroup2,
 }
 
 /// Where the guard program is executed from.

@@ -55,6 +55,7 @@ pub(crate) fn run(registry: &Registry) {
         let lost = registry.adopter.wait();
         let processes = end_orphans(registry);
         for guardian in lost {
+            guardian.close_leaf();
             guardian.update(|view| view.standing = Standing::Adopted { processes });
             tracing::info!(
                 guardian = guardian.pid(),

@@ -13,6 +13,7 @@ use tokio::net::unix::pipe;
 use wrasse_guard::Mark;
 use wrasse_guard::protocol::{Degraded, Order};
 
+use crate::cgroup::{Layers, Leaf, Leaves};
 use crate::contained::{Leash, wait};
 use crate::image::{self, Program};
 use crate::pipes::InputEnded;
@@ -93,19 +94,28 @@ struct Inner {
     options: ContainOptions,
     program: Mutex<Arc<Program>>,
     report: Reporter,
+    leaves: Option<Leaves>,
     depth: u8,
     outer_variable: Option<OsString>,
     ending: AtomicBool,
 }
 
 impl Containment {
-    /// Makes this process one that contains: a subreaper with its own mark, a guard program that was seen
-    /// to run, and two threads that watch and adopt. Call it inside a tokio runtime, before anything else
-    /// starts a process.
+    /// [`Containment::start_with`] the floor alone.
     ///
     /// # Errors
     /// When something without which nothing is contained is refused.
     pub fn start(options: ContainOptions) -> Result<Self, ContainError> {
+        Self::start_with(options, Layers::Floor)
+    }
+
+    /// Makes this process one that contains: a subreaper with its own mark, a guard program that was seen
+    /// to run, the layers that work here, and threads that watch, adopt and count. Call it inside a tokio runtime, before anything else
+    /// starts a process.
+    ///
+    /// # Errors
+    /// When something without which nothing is contained is refused.
+    pub fn start_with(options: ContainOptions, layers: Layers) -> Result<Self, ContainError> {
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(ContainError::NoRuntime);
         }
@@ -131,11 +141,24 @@ impl Containment {
         registry.set_marked(marked);
         let probe = |program: &Program| spawn::probe(&registry, program);
         let program = image::locate(options.guard, &options.state_dir, &mut notes, probe)?;
+        let enter = |leaf: &std::path::Path| spawn::try_leaf(&registry, &program, leaf);
+        let leaves = match layers {
+            Layers::Floor => None,
+            Layers::Probe => Leaves::probe(options.installation, enter).ok(),
+            Layers::Cgroup2 => Leaves::probe(options.installation, enter)
+                .inspect_err(|error| notes.push(format!("no cgroup2 layer: {error}")))
+                .ok(),
+        };
+        let above = leaves.iter().map(|_| "cgroup2".to_owned());
         let report = ContainReport {
             guard: program.word().to_owned(),
             rlimit_mark: marked,
             subreaper: true,
-            layers: vec!["floor".to_owned()],
+            layers: std::iter::once("floor".to_owned()).chain(above).collect(),
+            controllers: leaves
+                .as_ref()
+                .map(|leaves| leaves.controllers.clone())
+                .unwrap_or_default(),
             notes,
         };
         Ok(Self {
@@ -145,6 +168,7 @@ impl Containment {
                 options,
                 program: Mutex::new(Arc::new(program)),
                 report: Reporter::new(report),
+                leaves,
                 depth,
                 outer_variable: std::env::var_os(mark::VARIABLE),
                 ending: AtomicBool::new(false),
@@ -177,6 +201,7 @@ impl Containment {
         let entry = mark::entry(self.inner.options.installation, instance);
         mark::append(&mut env, self.inner.outer_variable.as_deref(), &entry);
         let mark = Mark::new(self.inner.depth, self.inner.options.installation, instance);
+        let leaf = self.leaf(&name, instance, &limits);
         let body = ServerSpec {
             name: &name,
             mark: mark.map_or(0, Mark::to_u64),
@@ -186,6 +211,7 @@ impl Containment {
             args: &args,
             env: &env,
             limits: limits.imposed(),
+            leaf: leaf.as_ref().map(Leaf::path),
         }
         .encode()?;
         let failed = |step| move |source| SpawnError::Guardian { step, source };
@@ -196,6 +222,7 @@ impl Containment {
         let stderr = PipeReceiver::from_owned_fd(stdio.stderr).map_err(&stream)?;
 
         let guardian = self.spawn_guardian(&name, limits).map_err(failed("start a guardian"))?;
+        guardian.keep(leaf);
         let input_ended = InputEnded::default();
         let stdin = PipeSender::new(stdin, guardian.watch(), input_ended.clone());
         let leash = Leash::new(guardian, Arc::clone(&self.inner.registry));
@@ -215,6 +242,15 @@ impl Containment {
                 Err(error)
             }
         }
+    }
+
+    /// A leaf for a tree, where there are any.
+    fn leaf(&self, name: &str, instance: u64, limits: &Limits) -> Option<Leaf> {
+        let made = self.inner.leaves.as_ref()?.make(&instance.to_string(), limits);
+        if let Err(error) = &made {
+            self.inner.report.note(format!("{name}: no cgroup of its own: {error}"));
+        }
+        made.ok()
     }
 
     async fn wait_ready(&self, prepared: &Prepared) -> Result<(), SpawnError> {

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use wrasse_guard::protocol::{EVENT_MAX, Event, Order, SPEC_FDS, SPEC_HEADER};
 
 use crate::accounts::Past;
+use crate::cgroup::Leaf;
 use crate::view::View;
 use crate::{Limits, ProcessIdentity};
 
@@ -21,6 +22,9 @@ use crate::{Limits, ProcessIdentity};
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// A guardian that was told to kill, and has said neither "empty" nor "stuck" for this long, likewise.
 pub(crate) const KILL_WITHIN: Duration = Duration::from_secs(3);
+
+/// How the kernel ends a process when memory runs out.
+const KILLED: i32 = 9;
 
 /// What the guardian owes an answer for.
 #[derive(Debug, Default)]
@@ -52,6 +56,7 @@ pub(crate) struct Guardian {
     /// What its tree may use.
     pub(crate) limits: Limits,
     past: Mutex<Past>,
+    leaf: Mutex<Option<Leaf>>,
     socket: OwnedFd,
     pidfd: OwnedFd,
     hung_up: AtomicBool,
@@ -76,6 +81,7 @@ impl Guardian {
             owner,
             limits,
             past: Mutex::default(),
+            leaf: Mutex::default(),
             socket,
             pidfd,
             hung_up: AtomicBool::new(false),
@@ -113,6 +119,29 @@ impl Guardian {
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut View)) {
         self.view.send_modify(change);
+    }
+
+    fn leaf(&self) -> MutexGuard<'_, Option<Leaf>> {
+        self.leaf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the leaf of its tree for as long as there is the tree.
+    pub(crate) fn keep(&self, leaf: Option<Leaf>) {
+        *self.leaf() = leaf;
+    }
+
+    /// Its tree has lost it: kills what is in the leaf.
+    pub(crate) fn kill_leaf(&self) {
+        if let Some(leaf) = &*self.leaf() {
+            leaf.kill();
+        }
+    }
+
+    /// Its tree is gone, and the leaf with it.
+    pub(crate) fn close_leaf(&self) {
+        if let Some(leaf) = self.leaf().take() {
+            leaf.close();
+        }
     }
 
     pub(crate) fn past(&self) -> MutexGuard<'_, Past> {
@@ -231,7 +260,24 @@ impl Guardian {
                 | Event::Pong => {}
             }
         }
-        self.update(|view| view.apply(event));
+        // Before the exit is told, so that whoever hears of it hears why.
+        let excess = match event {
+            Event::Exited { status } if status & 0x7f == KILLED => {
+                self.leaf().as_ref().and_then(Leaf::excess)
+            }
+            Event::Ready { .. }
+            | Event::Refused { .. }
+            | Event::Started { .. }
+            | Event::Failed { .. }
+            | Event::Exited { .. }
+            | Event::Stuck { .. }
+            | Event::Empty { .. }
+            | Event::Pong => None,
+        };
+        self.update(|view| {
+            view.excess = view.excess.or(excess);
+            view.apply(event);
+        });
     }
 
     /// When the guardian counts as lost unless it answers before.

@@ -18,6 +18,7 @@
 
 mod accounts;
 mod adopter;
+mod cgroup;
 mod contained;
 mod containment;
 mod error;
@@ -40,6 +41,7 @@ pub mod warden;
 mod watcher;
 
 pub use accounts::{Excess, Resource, TreeAccount};
+pub use cgroup::Layers;
 pub use contained::{Contained, ExitWatch, Ladder, Prepared, StopOutcome};
 pub use containment::{ContainOptions, Containment, Guard, SpawnSpec};
 pub use error::{ContainError, SpawnError};

@@ -133,11 +133,16 @@ impl Registry {
         table.guardians.remove(&guardian.pid());
         drop(table);
         let told_to_go = guardian.told_to_go();
+        if !told_to_go || guardian.view().empty.is_some() {
+            // Before anybody hears that it is over: the process may end on that word.
+            guardian.close_leaf();
+        }
         let mut left_a_tree = false;
         guardian.update(|view| {
             left_a_tree = view.guardian_reaped(told_to_go) == crate::view::Standing::Lost;
         });
         if left_a_tree {
+            guardian.kill_leaf();
             self.adopter.adopt(Arc::clone(guardian));
         }
     }

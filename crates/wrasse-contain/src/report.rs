@@ -15,6 +15,8 @@ pub struct ContainReport {
     pub subreaper: bool,
     /// The layers in use, the floor first.
     pub layers: Vec<String>,
+    /// What the kernel limits by the layer `cgroup2`: `memory`, `pids`, or neither.
+    pub controllers: Vec<String>,
     /// What is degraded, and why.
     pub notes: Vec<String>,
 }

@@ -95,6 +95,18 @@ pub(crate) fn probe(registry: &Registry, program: &Program) -> io::Result<()> {
     }
 }
 
+/// Puts a guard program that has nothing to do into a leaf, to see that it can be entered.
+pub(crate) fn try_leaf(registry: &Registry, program: &Program, leaf: &Path) -> io::Result<()> {
+    let (ours, theirs) = control_socket()?;
+    let mut command = command(program, "probe", theirs);
+    let mut child = registry.spawn_bystander(|| spawn_retrying(&mut command))?;
+    let entered = std::fs::write(leaf.join("cgroup.procs"), child.id().to_string());
+    drop(ours);
+    // It ends because its socket did; it has been seen to.
+    child.wait()?;
+    entered
+}
+
 /// Starts a guardian, which then waits for its spec.
 pub(crate) fn guardian(
     registry: &Registry,
@@ -160,6 +172,7 @@ pub(crate) struct ServerSpec<'a> {
     pub(crate) args: &'a [OsString],
     pub(crate) env: &'a [(OsString, OsString)],
     pub(crate) limits: Limits,
+    pub(crate) leaf: Option<&'a Path>,
 }
 
 impl ServerSpec<'_> {
@@ -188,7 +201,7 @@ impl ServerSpec<'_> {
             name: self.name.as_bytes(),
             cwd: self.cwd.as_os_str().as_bytes(),
             program: self.program.as_os_str().as_bytes(),
-            leaf: b"",
+            leaf: self.leaf.map_or(b"".as_slice(), |leaf| leaf.as_os_str().as_bytes()),
             limits: self.limits,
             argv: &argv,
             env: &env,

@@ -16,7 +16,7 @@ use wrasse_guard::Mark;
 use crate::process::{self, ProcessInfo, Stat};
 use crate::signal;
 use crate::tree::{Frozen, Member};
-use crate::{mark, warden};
+use crate::{cgroup, mark, warden};
 
 /// How long a gateway's mark on somebody else may last: a guardian has it between fork and its own mark.
 const OWNER_GRACE: Duration = Duration::from_secs(1);
@@ -118,6 +118,61 @@ pub fn find(
         std::thread::sleep(BLINK);
     }
     Ok(found)
+}
+
+/// What [`leaves`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LeafReport {
+    /// Leaves removed.
+    pub removed: u32,
+    /// Of these, how many had living processes in them, which were killed.
+    pub killed: u32,
+    /// Leaves that are still there.
+    pub left: u32,
+}
+
+/// Removes the cgroups that a dead gateway of this installation left below our own cgroup. A leaf with
+/// processes in it is killed when the ledger knows its instance, in this boot, and none of them is older than
+/// the instance's guardian; otherwise it is left alone.
+pub async fn leaves(
+    installation: u16,
+    proof: impl Fn(u64) -> Option<LeaseProof> + Send + 'static,
+) -> LeafReport {
+    let swept = tokio::task::spawn_blocking(move || sweep_leaves(installation, proof)).await;
+    swept.unwrap_or_else(|fault| {
+        tracing::error!(%fault, "the sweep of cgroups failed");
+        LeafReport::default()
+    })
+}
+
+fn sweep_leaves(installation: u16, proof: impl Fn(u64) -> Option<LeaseProof>) -> LeafReport {
+    let boot_id = process::boot_id();
+    let mut report = LeafReport::default();
+    for leaf in cgroup::left_over(installation) {
+        let members = leaf.members();
+        let proof = leaf.instance.and_then(&proof).filter(|proof| proof.boot_id == boot_id);
+        let ours = proof.is_some_and(|proof| {
+            let not_older = |pid: &u32| {
+                process::stat(*pid)
+                    .is_none_or(|stat| stat.start_ticks >= proof.guardian_start_ticks)
+            };
+            members.iter().all(not_older)
+        });
+        if ours && !members.is_empty() {
+            leaf.kill();
+            report.killed += 1;
+        }
+        let deadline = Instant::now() + ROUND;
+        while ours && !leaf.members().is_empty() && Instant::now() < deadline {
+            std::thread::sleep(PAUSE);
+        }
+        let count = if leaf.remove() { &mut report.removed } else { &mut report.left };
+        *count += 1;
+    }
+    if report != LeafReport::default() {
+        tracing::info!(?report, "sweep of the cgroups that a dead gateway left behind");
+    }
+    report
 }
 
 /// Us, all above us and all below us: never swept, whatever they carry.

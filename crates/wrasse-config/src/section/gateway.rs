@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::cursor::{At, Context, LONGEST};
 use super::secret;
 use crate::text::Value;
-use crate::{Containment, Durability, Gateway, GuardSource, Reset, Secret, Session, Store};
+use crate::{Containment, Durability, Gateway, GuardSource, Layers, Reset, Secret, Session, Store};
 
 /// Reads `gateway`.
 pub(super) fn gateway(cx: &Context<'_>, root: &At<'_>) -> Gateway {
@@ -54,17 +54,18 @@ pub(super) fn session(root: &At<'_>) -> Session {
 }
 
 /// Reads `containment`.
-pub(super) fn containment(cx: &Context<'_>, root: &At<'_>) -> Containment {
+pub(super) fn containment(root: &At<'_>) -> Containment {
     let key = |keys: &[&str]| root.get("containment").and_then(|at| at.follow(keys));
+    let mut chosen = Layers::Probe;
     if let Some(layers) = key(&["layers"]) {
+        chosen = Layers::Floor;
         for name in layers.texts() {
             if name == "cgroup2" {
-                let message = "\"cgroup2\" is not implemented yet; the floor holds every guarantee";
-                cx.notes.warn(cx.sources, layers.node.place, &layers.path, message);
-            } else {
+                chosen = Layers::Cgroup2;
+            } else if name != "floor" {
                 layers.fault(
                     format!("{name:?} is not a layer"),
-                    Some("the one layer is \"cgroup2\""),
+                    Some("the one layer above the floor is \"cgroup2\"; [] is the floor alone"),
                 );
             }
         }
@@ -77,7 +78,7 @@ pub(super) fn containment(cx: &Context<'_>, root: &At<'_>) -> Containment {
             ("self", GuardSource::Itself),
         ])
     });
-    Containment { guard: guard.unwrap_or(GuardSource::Auto) }
+    Containment { guard: guard.unwrap_or(GuardSource::Auto), layers: chosen }
 }
 
 /// Reads `store`.

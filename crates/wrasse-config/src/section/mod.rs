@@ -38,7 +38,7 @@ pub(crate) fn read(cx: &Context<'_>, root: &At<'_>, classified: &Classified) -> 
         cron: cron::read(cx, root, &agents),
         session: gateway::session(root),
         gateway: gateway::gateway(cx, root),
-        containment: gateway::containment(cx, root),
+        containment: gateway::containment(root),
         store: gateway::store(root),
         denied_tools: denied(root, classified),
         unused_keys: classified.unused.clone(),

@@ -397,21 +397,34 @@ impl Guardian {
         }
     }
 
+    /// Whether the gateway that is to be our parent still is.
+    fn watched_gateway_lives(&self) -> bool {
+        self.gateway.is_some()
+    }
+
     /// Nothing is left, or nothing was ever started.
     fn finish(&mut self) -> ! {
         if let Some(leaf) = &self.leaf {
             leaf.empty();
-            if self.line.socket.is_none() {
-                // A living gateway removes it, after it has read what happened there.
-                leaf.remove();
-            }
         }
-        self.line.tell(Event::Empty { reaped: self.reaped });
+        let heard = self.line.say(Event::Empty { reaped: self.reaped });
+        let orphaned = !self.watched_gateway_lives() || heard == Heard::No;
+        // A living gateway removes it, after it has read what happened there.
+        if let Some(leaf) = self.leaf.as_ref().filter(|_| orphaned) {
+            leaf.remove();
+        }
         if let Some(socket) = &self.line.socket {
             sys::hang_up(socket);
         }
         sys::exit(0)
     }
+}
+
+/// Whether a word may have reached the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    Perhaps,
+    No,
 }
 
 /// The control socket, for telling.
@@ -422,12 +435,17 @@ struct Line {
 
 impl Line {
     fn tell(&self, event: Event) {
-        if let Some(socket) = &self.socket {
-            let mut packet = [0; EVENT_MAX];
-            let len = event.encode(&mut packet);
-            // Whoever does not listen finds out by our exit.
-            drop(sys::send(socket, &packet[..len]));
+        // Whoever does not listen finds out by our exit.
+        match self.say(event) {
+            Heard::Perhaps | Heard::No => {}
         }
+    }
+
+    fn say(&self, event: Event) -> Heard {
+        let Some(socket) = &self.socket else { return Heard::No };
+        let mut packet = [0; EVENT_MAX];
+        let len = event.encode(&mut packet);
+        if sys::send(socket, &packet[..len]).is_ok() { Heard::Perhaps } else { Heard::No }
     }
 }
 

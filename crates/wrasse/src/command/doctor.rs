@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use wrasse_config::{Config, ProviderApi, Transport};
-use wrasse_contain::{ContainOptions, Containment, Guard, Ladder, Limits, SpawnSpec};
+use wrasse_contain::{ContainOptions, Containment, Guard, Ladder, Layers, Limits, SpawnSpec};
 use wrasse_store::{Durability, OpenError, Role, StateDir, Store};
 use wrasse_types::ByteSize;
 
@@ -62,10 +62,11 @@ pub(crate) fn run(common: &Common, offline: bool) -> CommandResult {
         .build()
         .map_err(|error| ExpectedError::new(Exit::Internal, format!("no runtime: {error}")))?;
     if let Some(state) = &state {
-        let guard = config
-            .as_ref()
-            .map_or(Guard::Auto, |config| crate::gateway::guard(config.containment.guard));
-        runtime.block_on(check_containment(state, guard, &mut report));
+        let (guard, layers) = config.as_ref().map_or((Guard::Auto, Layers::Probe), |config| {
+            let chosen = &config.containment;
+            (crate::gateway::guard(chosen.guard), crate::gateway::layers(chosen.layers))
+        });
+        runtime.block_on(check_containment(state, guard, layers, &mut report));
     }
     if let Some(state) = &state {
         runtime.block_on(check_store(state, &mut report));
@@ -232,17 +233,25 @@ fn check_models(config: &Config, report: &mut Report, offline: bool) {
 }
 
 /// Starts a tree that misbehaves and ends it: the whole chain on this machine, now.
-async fn check_containment(state: &StateDir, guard: Guard, report: &mut Report) {
+async fn check_containment(state: &StateDir, guard: Guard, layers: Layers, report: &mut Report) {
     // Marks of its own: a gateway of this state dir must not take the self-test for leftovers of its own.
     let installation = u16::try_from(std::process::id() & 0xffff).unwrap_or_default();
     let options = ContainOptions { state_dir: state.path().to_owned(), guard, installation };
-    let containment = match Containment::start(options) {
+    let containment = match Containment::start_with(options, layers) {
         Ok(containment) => containment,
         Err(error) => return report.add(Grade::Fail, "containment", error.to_string()),
     };
     let about = containment.report();
     for note in &about.notes {
         report.add(Grade::Note, "containment", note);
+    }
+    if about.layers.iter().any(|layer| layer == "cgroup2") {
+        let text = match about.controllers.as_slice() {
+            [] => "cgroup2 has no memory or pids controller here: limits are kept by counting"
+                .to_owned(),
+            have => format!("cgroup2 limits {}", have.join(" and ")),
+        };
+        report.add(Grade::Note, "containment", text);
     }
     let started = Instant::now();
     match self_test(&containment).await {

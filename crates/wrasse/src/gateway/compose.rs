@@ -50,12 +50,14 @@ pub(crate) async fn compose(
     let state = StateDir::open(&config.state_dir).map_err(|error| failed(&error))?;
     let lock = state.lock(purpose).map_err(|error| failed(&error))?;
     let installation = state.installation().map_err(|error| failed(&error))?;
-    let containment = Containment::start(ContainOptions {
+    let options = ContainOptions {
         state_dir: state.path().to_owned(),
         guard: super::guard(config.containment.guard),
         installation,
-    })
-    .map_err(|error| ExpectedError::new(Exit::Internal, format!("no containment: {error}")))?;
+    };
+    let layers = super::layers(config.containment.layers);
+    let containment = Containment::start_with(options, layers)
+        .map_err(|error| ExpectedError::new(Exit::Internal, format!("no containment: {error}")))?;
     for note in containment.report().notes {
         tracing::warn!("containment: {note}");
     }
@@ -150,6 +152,9 @@ async fn sweep_leftovers(installation: u16, store: &Store) -> Result<(), Expecte
             Some((row.id.number(), proof))
         })
         .collect();
+    // First what one kill ends that no fork escapes.
+    let known = proofs.clone();
+    sweep::leaves(installation, move |instance| known.get(&instance).cloned()).await;
     let found = sweep::find(installation, effort, |instance| proofs.get(&instance).cloned())
         .map_err(|error| failed(&error))?;
     if found.is_empty() {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use wrasse_config::GuardSource;
-use wrasse_contain::{Guard, warden};
+use wrasse_contain::{Guard, Layers, warden};
 
 use crate::args::Common;
 use crate::exit::{Exit, ExpectedError};
@@ -37,6 +37,15 @@ fn become_warden(common: &Common) -> ExpectedError {
     let guard = guard(loaded.config.containment.guard);
     let error = warden::exec(&warden::WardenExec { guard, state_dir, args });
     ExpectedError::new(Exit::Internal, format!("cannot start the warden: {error}"))
+}
+
+/// The containment crate's word for the configuration's.
+pub(crate) fn layers(chosen: wrasse_config::Layers) -> Layers {
+    match chosen {
+        wrasse_config::Layers::Probe => Layers::Probe,
+        wrasse_config::Layers::Floor => Layers::Floor,
+        wrasse_config::Layers::Cgroup2 => Layers::Cgroup2,
+    }
 }
 
 /// The containment crate's word for the configuration's.

@@ -1,0 +1,302 @@
+//! A layer above the floor, where it can be had: a cgroup v2 directory (a leaf) for every tree, below our own.
+//!
+//! It adds three things: a kill that no fork escapes, one more witness that a tree is empty, and limits that the
+//! kernel keeps, where it has the controllers. It replaces nothing: every failure here is noted, and the tree is
+//! started, held and ended as it would be without.
+//!
+//! ```text
+//! <our own cgroup>/                        the gateway, its guardians
+//! └ wrasse-<installation>-<instance>-<our pid>-<our start>-<n>/     one tree, without its guardian
+//! ```
+//!
+//! A leaf is removed by its gateway when the guardian has been reaped, by the guardian when the gateway is gone, and
+//! by the sweep of the next start when both were.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::{Excess, Limits, Resource, process};
+
+const PREFIX: &str = "wrasse-";
+/// What limits trees, of what the kernel may have.
+const CONTROLLERS: [&str; 2] = ["memory", "pids"];
+
+/// Which layers are used above the floor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Layers {
+    /// None.
+    #[default]
+    Floor,
+    /// Those that work here.
+    Probe,
+    /// cgroup v2; where it does not work, that is noted.
+    Cgroup2,
+}
+
+/// Makes leaves.
+#[derive(Debug)]
+pub(crate) struct Leaves {
+    parent: PathBuf,
+    installation: u16,
+    /// Controllers that limit leaves here.
+    pub(crate) controllers: Vec<String>,
+    count: AtomicU64,
+}
+
+impl Leaves {
+    /// Finds out by trying whether leaves can be made and entered here; `enter` puts a process into one.
+    pub(crate) fn probe(
+        installation: u16,
+        enter: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        let parent = own()?;
+        let leaves =
+            Self { controllers: Vec::new(), parent, installation, count: AtomicU64::new(0) };
+        let leaf = leaves.make("probe", &Limits::default())?;
+        enter(&leaf.path)?;
+        let controllers = leaves.controllers();
+        leaf.close();
+        Ok(Self { controllers, ..leaves })
+    }
+
+    /// Hands the controllers down, where that is allowed, and returns those that leaves then have.
+    fn controllers(&self) -> Vec<String> {
+        let read = |name: &str| std::fs::read_to_string(self.parent.join(name)).unwrap_or_default();
+        let there = read("cgroup.controllers");
+        for name in CONTROLLERS.iter().filter(|name| has_word(&there, name)) {
+            // Refused while there are processes in a cgroup that is not the root: then the tick enforces.
+            if let Err(error) =
+                std::fs::write(self.parent.join("cgroup.subtree_control"), format!("+{name}"))
+            {
+                tracing::debug!(%error, name, "a cgroup controller cannot be handed down");
+            }
+        }
+        let handed = read("cgroup.subtree_control");
+        CONTROLLERS.iter().filter(|name| has_word(&handed, name)).map(|&name| name.into()).collect()
+    }
+
+    /// Makes the leaf of a tree.
+    pub(crate) fn make(&self, instance: &str, limits: &Limits) -> io::Result<Leaf> {
+        let me = std::process::id();
+        let since = process::stat(me).map_or(0, |stat| stat.start_ticks);
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{PREFIX}{:04x}-{instance}-{me}-{since}-{count}", self.installation);
+        let path = self.parent.join(name);
+        std::fs::create_dir(&path)?;
+        let leaf = Leaf { path, memory_max: limits.memory_max };
+        let kind = std::fs::read_to_string(leaf.path.join("cgroup.type"))?;
+        if kind.trim() != "domain" {
+            return Err(io::Error::other(format!("it is of the type {:?}", kind.trim())));
+        }
+        leaf.limit(limits);
+        Ok(leaf)
+    }
+}
+
+fn has_word(text: &str, word: &str) -> bool {
+    text.split_ascii_whitespace().any(|found| found == word)
+}
+
+/// The directory of our own cgroup.
+fn own() -> io::Result<PathBuf> {
+    let cgroup = std::fs::read_to_string("/proc/self/cgroup")?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    directory(&cgroup, &mounts)
+        .ok_or_else(|| io::Error::other("no cgroup v2 mount shows our cgroup"))
+}
+
+fn directory(cgroup: &str, mounts: &str) -> Option<PathBuf> {
+    let own = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
+    if own.contains("/..") || own.ends_with(" (deleted)") {
+        return None;
+    }
+    mounts.lines().find_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        if after.split(' ').next() != Some("cgroup2") {
+            return None;
+        }
+        let mut fields = before.split(' ').skip(3);
+        let (root, mount) = (fields.next()?, fields.next()?);
+        let below = Path::new(own).strip_prefix(root).ok()?;
+        Some(Path::new(mount).join(below))
+    })
+}
+
+/// One leaf. Removed when it is dropped, unless somebody is in it.
+#[derive(Debug)]
+pub(crate) struct Leaf {
+    path: PathBuf,
+    memory_max: Option<u64>,
+}
+
+impl Leaf {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the kernel does not keep, for lack of a controller, the tick does.
+    fn limit(&self, limits: &Limits) {
+        let set = |name: &str, value: String| {
+            let path = self.path.join(name);
+            if path.exists()
+                && let Err(error) = std::fs::write(&path, value)
+            {
+                tracing::warn!(%error, path = %path.display(), "a limit of a cgroup was refused");
+            }
+        };
+        if let Some(bytes) = limits.memory_max {
+            set("memory.max", bytes.to_string());
+            set("memory.oom.group", "1".to_owned());
+        }
+        if let Some(processes) = limits.processes_max {
+            set("pids.max", processes.to_string());
+        }
+    }
+
+    /// What the kernel ended the tree for, if it did.
+    pub(crate) fn excess(&self) -> Option<Excess> {
+        let allowed = self.memory_max?;
+        let events = std::fs::read_to_string(self.path.join("memory.events")).ok()?;
+        let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
+        let peak = std::fs::read_to_string(self.path.join("memory.peak")).unwrap_or_default();
+        (kills.trim() != "0").then(|| Excess {
+            resource: Resource::Memory,
+            used: peak.trim().parse().unwrap_or(allowed),
+            allowed,
+        })
+    }
+
+    /// Kills everybody in it.
+    pub(crate) fn kill(&self) {
+        kill(&self.path);
+    }
+
+    /// Removes it.
+    pub(crate) fn close(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Leaf {
+    fn drop(&mut self) {
+        match remove(&self.path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::warn!(%error, path = %self.path.display(), "a cgroup cannot be removed");
+            }
+        }
+    }
+}
+
+/// Removes a cgroup and those below it, which a gateway among the servers may have made; only empty ones can be.
+fn remove(leaf: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(leaf)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove(&entry.path())?;
+        }
+    }
+    std::fs::remove_dir(leaf)
+}
+
+fn kill(leaf: &Path) {
+    // Not there before Linux 5.14: the floor kills.
+    if let Err(error) = std::fs::write(leaf.join("cgroup.kill"), "1") {
+        tracing::debug!(%error, path = %leaf.display(), "a cgroup cannot be killed");
+    }
+}
+
+/// A leaf that is there, and whose.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    path: PathBuf,
+    /// `None` for a probe's.
+    pub(crate) instance: Option<u64>,
+    owner: (u32, u64),
+}
+
+impl Found {
+    fn parse(path: PathBuf, installation: u16) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.strip_prefix(PREFIX)?;
+        let mut parts = name.split('-');
+        let of = u16::from_str_radix(parts.next()?, 16).ok()?;
+        let instance = parts.next()?;
+        let instance = if instance == "probe" { None } else { Some(instance.parse().ok()?) };
+        let owner = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let _count: u64 = parts.next()?.parse().ok()?;
+        (of == installation && parts.next().is_none()).then_some(Self { path, instance, owner })
+    }
+
+    /// Whether the gateway that made it is gone.
+    fn is_left_over(&self) -> bool {
+        let (pid, start_ticks) = self.owner;
+        process::stat(pid).is_none_or(|stat| stat.start_ticks != start_ticks || stat.zombie)
+    }
+
+    pub(crate) fn members(&self) -> Vec<u32> {
+        let text = std::fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    pub(crate) fn kill(&self) {
+        kill(&self.path);
+    }
+
+    /// Removes it; whether it is gone.
+    pub(crate) fn remove(&self) -> bool {
+        remove(&self.path).is_ok()
+    }
+}
+
+/// The leaves below our own cgroup that a gateway of this installation left when it died.
+pub(crate) fn left_over(installation: u16) -> Vec<Found> {
+    let Ok(entries) = own().and_then(std::fs::read_dir) else { return Vec::new() };
+    let found = entries.flatten().filter_map(|entry| Found::parse(entry.path(), installation));
+    found.filter(Found::is_left_over).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_cgroup_is_found_below_its_mount() {
+        let hybrid = "24 1 0:21 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+                      33 24 0:30 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+        let bound = "33 24 0:30 /docker/x /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw\n";
+        for (cgroup, mounts, want) in [
+            ("1:cpu:/\n0::/\n", hybrid, Some("/sys/fs/cgroup/unified/")),
+            ("0::/a.slice/b.service\n", hybrid, Some("/sys/fs/cgroup/unified/a.slice/b.service")),
+            ("0::/docker/x\n", bound, Some("/sys/fs/cgroup/")),
+            ("0::/elsewhere\n", bound, None),
+            ("0::/../b\n", hybrid, None),
+            ("1:cpu:/\n", hybrid, None),
+            ("0::/\n", "24 1 0:21 / /sys rw - sysfs sysfs rw\n", None),
+        ] {
+            assert_eq!(directory(cgroup, mounts), want.map(PathBuf::from), "{cgroup}");
+        }
+    }
+
+    #[test]
+    fn a_leaf_says_whose_it_is() {
+        let parse = |name: &str| Found::parse(Path::new("/x").join(name), 0x2a);
+        let found = parse("wrasse-002a-17-4711-99-3").unwrap();
+        assert_eq!((found.instance, found.owner), (Some(17), (4711, 99)));
+        assert_eq!(parse("wrasse-002a-probe-4711-99-0").unwrap().instance, None);
+        for other in [
+            "wrasse-002b-17-4711-99-3",
+            "wrasse-002a-17-4711-99",
+            "wrasse-002a-17-4711-99-3-4",
+            "wrasse-002a-x-4711-99-3",
+            "user.slice",
+        ] {
+            assert_eq!(parse(other), None, "{other}");
+        }
+        let me = process::stat(std::process::id()).unwrap();
+        let mine = Found { path: "/x".into(), instance: None, owner: (me.pid, me.start_ticks) };
+        assert!(!mine.is_left_over());
+        assert!(Found { owner: (me.pid, me.start_ticks + 1), ..mine }.is_left_over());
+    }
+}
