@@ -21,6 +21,14 @@ mod sessions;
 mod spawn;
 mod tools;
 
+// Tests that need both a whole gateway and a place inside it use the station of the suite outside.
+#[cfg(test)]
+extern crate self as wrasse_gateway;
+#[cfg(test)]
+#[path = "../tests/it/station.rs"]
+#[expect(dead_code, reason = "the suite outside uses the rest")]
+mod station;
+
 pub use gateway::{
     Gateway, GatewayIdentity, GatewayParts, Readiness, ReportSink, ShutdownReport, ShutdownWhy,
     StartError,

@@ -9,6 +9,8 @@ mod conversation;
 mod driver;
 mod finish;
 mod live;
+#[cfg(test)]
+mod panics;
 mod registry;
 mod report;
 pub(crate) mod state;

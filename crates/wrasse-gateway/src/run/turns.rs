@@ -143,6 +143,8 @@ async fn converse(
                 return Err(WorkError::Failed(EndReason::BudgetExhausted, error));
             }
             let round = Box::pin(make_calls(setup, held, conversation, calls)).await?;
+            #[cfg(test)]
+            super::panics::panic_if_armed(&run.id);
             failed_call = round.failed;
             yielded = round.yielded;
         }
