@@ -84,6 +84,15 @@ impl Store {
         .await?;
         Ok(())
     }
+
+    /// Forgets that a package launch has come up: it does not any more.
+    pub async fn forget_first_launch(&self, spec: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM packages WHERE spec = ?")
+            .bind(spec)
+            .execute(self.writer()?)
+            .await?;
+        Ok(())
+    }
 }
 
 fn catalogue_row(row: &SqliteRow) -> Result<CatalogueRow, StoreError> {

@@ -138,6 +138,8 @@ async fn the_catalogue_and_the_packages_are_kept() {
     store.set_first_launch_done(spec).await.unwrap();
     store.set_first_launch_done(spec).await.unwrap();
     assert!(store.first_launch_done(spec).await.unwrap());
+    store.forget_first_launch(spec).await.unwrap();
+    assert!(!store.first_launch_done(spec).await.unwrap());
 
     assert_eq!(store.get_meta("x").await.unwrap(), None);
     store.set_meta("x", "1").await.unwrap();
