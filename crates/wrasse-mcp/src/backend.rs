@@ -94,6 +94,9 @@ impl ServerBackend {
                 Ok(self.ready(&launch, born, peering, tools))
             }
             Err((cause, keeper)) => {
+                if matches!(cause, Cause::TimedOut(_)) {
+                    self.installs.timed_out(&launch).await;
+                }
                 Err(Box::pin(self.give_up(&request, born, cause, keeper)).await)
             }
         }

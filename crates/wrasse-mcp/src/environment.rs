@@ -62,6 +62,17 @@ impl Environment {
         self.variables.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
+    /// A variable under exactly this name.
+    pub(crate) fn get(&self, name: &str) -> Option<&OsStr> {
+        self.variables.get(OsStr::new(name)).map(OsString::as_os_str)
+    }
+
+    /// A variable under this name, whatever the case of its letters.
+    pub(crate) fn get_any_case(&self, name: &str) -> Option<&OsStr> {
+        let mut all = self.variables.iter();
+        all.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_os_str())
+    }
+
     /// Variables of ours that a server did not get and that its own words name.
     pub(crate) fn lacks<'a>(
         &self,

@@ -111,7 +111,7 @@ fn sentence(cause: &Cause, launch: &Launch) -> String {
         Cause::Pipes => "its pipes were not handed over".to_owned(),
         Cause::Exited(exit) => format!("{} before it was ready", exit_text(*exit)),
         Cause::TimedOut(limit) => {
-            format!("did not answer initialize within {}", format_duration(*limit))
+            format!("did not answer initialize within {}", limit_text(*limit))
         }
         Cause::Handshake(fault) => format!("handshake failed: {fault}"),
         Cause::List(fault) => match launch.package {
@@ -228,6 +228,15 @@ pub(crate) fn of_acquire(server: &ServerName, error: &AcquireError) -> ServerFau
     ServerFault { server: server.clone(), message, help }
 }
 
+/// A limit as it was set: half a second more is not rounded away, nor is one made of a wait that took a little longer.
+pub(crate) fn limit_text(limit: Duration) -> String {
+    let tenths = limit.as_millis() / 100;
+    if (10..600).contains(&tenths) && !tenths.is_multiple_of(10) {
+        return format!("{}.{}s", tenths / 10, tenths % 10);
+    }
+    format_duration(limit)
+}
+
 /// Whole seconds, at least one: nobody plans by milliseconds.
 fn rounded(duration: Duration) -> Duration {
     Duration::from_secs(duration.as_secs().max(1))
@@ -248,4 +257,23 @@ fn with_stderr(message: &str, tail: &[String]) -> String {
     }
     kept.reverse();
     format!("{message}; its last words: {}", kept.join(" | "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_said_as_they_were_set() {
+        for (ms, want) in [
+            (700, "700ms"),
+            (1500, "1.5s"),
+            (1504, "1.5s"),
+            (2000, "2s"),
+            (30_000, "30s"),
+            (90_500, "1m 30s"),
+        ] {
+            assert_eq!(limit_text(Duration::from_millis(ms)), want);
+        }
+    }
 }

@@ -13,6 +13,7 @@ use wrasse_types::{InstanceId, ServerName};
 use crate::environment::{self, Environment};
 use crate::fingerprint::Fingerprints;
 use crate::package::{self, Package};
+use crate::package_place::Place;
 
 /// What the backend starts. Clones are the same.
 pub(crate) type LaunchSpec = Arc<Launch>;
@@ -28,7 +29,8 @@ pub(crate) struct Launch {
     /// Whether the working directory is the workspace, which is made when missing.
     pub(crate) in_workspace: bool,
     pub(crate) fingerprint: String,
-    pub(crate) package: Option<Package>,
+    /// What it downloads at its first launch, and where that is kept.
+    pub(crate) package: Option<(Package, Place)>,
     /// For people: the command line, secrets replaced.
     pub(crate) shown: String,
     pub(crate) connection_timeout: Duration,
@@ -56,6 +58,10 @@ impl Launch {
             &environment::inherited(ours, inherit),
             &directory,
         );
+        let package = package::of(command, args).map(|package| {
+            let place = Place::of(&package, &environment, &directory);
+            (package, place)
+        });
         Some(Arc::new(Self {
             server: server.name.clone(),
             origin: server.origin.clone(),
@@ -65,7 +71,7 @@ impl Launch {
             cwd: directory,
             in_workspace: cwd.is_none(),
             fingerprint,
-            package: package::of(command, args),
+            package,
             shown: shown(command, args, &env.values().collect::<Vec<_>>()),
             connection_timeout: server.connection_timeout,
             request_timeout: server.request_timeout,
@@ -125,7 +131,7 @@ fn shown(command: &str, args: &[String], secrets: &[&Secret]) -> String {
         let word = match arg.split_once('=') {
             _ if hide_next && !arg.starts_with('-') => HIDDEN.to_owned(),
             Some((name, _)) if is_telling(name) => format!("{name}={HIDDEN}"),
-            _ => without_userinfo(arg),
+            _ => without_tokens(&without_userinfo(arg)),
         };
         hide_next = arg.starts_with('-') && !arg.contains('=') && is_telling(arg);
         words.push(word);
@@ -144,6 +150,50 @@ fn is_telling(name: &str) -> bool {
     ["token", "key", "secret", "password", "passwd", "auth", "credential"]
         .iter()
         .any(|word| name.contains(word))
+}
+
+/// How tokens of well-known services begin.
+const TOKENS: [&str; 14] = [
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "sk-",
+    "xoxa-",
+    "xoxb-",
+    "xoxe-",
+    "xoxp-",
+    "xoxr-",
+    "xoxs-",
+];
+/// `sk-` begins names of packages, too; a token is longer than their words, or has digits or capitals.
+const PLAIN_MAX: usize = 16;
+
+fn is_token(word: &str) -> bool {
+    let Some(rest) = TOKENS.iter().find_map(|begin| word.strip_prefix(begin)) else { return false };
+    let is_plain = rest.len() <= PLAIN_MAX
+        && rest.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '-' | '_'));
+    let names_a_package = word.starts_with("sk-") && is_plain;
+    !(rest.is_empty() || names_a_package)
+}
+
+/// Replaces the words of a text that look like tokens, wherever in it they are.
+fn without_tokens(text: &str) -> String {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let mut shown = String::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        shown.push_str(if is_token(word) { HIDDEN } else { word });
+        let next = after.find(is_word).unwrap_or(after.len());
+        shown.push_str(&after[..next]);
+        rest = &after[next..];
+    }
+    shown
 }
 
 fn without_userinfo(text: &str) -> String {
@@ -170,6 +220,9 @@ mod tests {
             ("postgres://u:p@h/db", "npx postgres://***@h/db"),
             ("https://h/@scope/x", "npx https://h/@scope/x"),
             ("-H X:s3cr3t-value", "npx -H X:***"),
+            ("-y pkg ghp_a1b2 glpat-x sk-ant-api03-Zz xoxb-1-2", "npx -y pkg *** *** *** ***"),
+            ("--pat=github_pat_11A X:sk-abcdefghijklmnopqrst", "npx --pat=*** X:***"),
+            ("-y @me/sk-learn-mcp sk-learn-mcp ghp_", "npx -y @me/sk-learn-mcp sk-learn-mcp ghp_"),
         ] {
             assert_eq!(shown("npx", &words(line), &[&secret]), want);
         }

@@ -7,19 +7,23 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::Value;
+use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
-use wrasse_lease::{AcquireError, Ended, Lease};
-use wrasse_scope::TaskKind;
-use wrasse_types::{Holder, ServerName, SessionKey, format_duration};
+use wrasse_lease::{AcquireError, Ended, FalseStarts, Lease, Whose};
+use wrasse_scope::{TaskKind, clock};
+use wrasse_types::{Holder, ServerName, SessionKey};
 
 use crate::backend::ServerBackend;
-use crate::connection::{CallFault, CallLimits};
+use crate::connection::{CallFault, CallLimits, ToolEntry};
+use crate::install::FIRST_LAUNCH_LIMIT;
 use crate::launch::LaunchSpec;
 use crate::servers::{HTTP_UNSUPPORTED, Servers};
 use crate::{OfferedTool, ServerFault, ToolOutcome, content, fault};
 
 /// How often the silence limit fits into the longest call.
 const PROGRESS_FACTOR: u32 = 10;
+/// How often the limit of a start fits into the wait for what another run learns.
+const LEARNING_FACTOR: u32 = 4;
 /// A call that reports progress may take at least this long.
 const TOTAL_MIN: Duration = Duration::from_secs(600);
 
@@ -35,6 +39,8 @@ pub struct ServerLeases {
     slots: Mutex<BTreeMap<ServerName, Slot>>,
     workspace: Mutex<Option<PathBuf>>,
     named: Mutex<HashSet<ServerName>>,
+    /// What was started for this run and came to nothing.
+    false_starts: FalseStarts,
 }
 
 impl std::fmt::Debug for ServerLeases {
@@ -55,6 +61,7 @@ impl ServerLeases {
             slots: Mutex::default(),
             workspace: Mutex::default(),
             named: Mutex::default(),
+            false_starts: FalseStarts::default(),
         }
     }
 
@@ -69,30 +76,88 @@ impl ServerLeases {
     }
 
     /// The lease on a server, taken now if the run has none that is alive.
-    pub(crate) async fn hold(
+    async fn hold(
         &self,
         launch: &LaunchSpec,
         reason: String,
         token: &CancellationToken,
     ) -> Result<HeldLease, AcquireError> {
+        let mut held = self.slot(launch, token).await?;
+        if let Some(lease) = held.as_ref().filter(|lease| is_alive(lease)) {
+            return Ok(Arc::clone(lease));
+        }
+        let installs = &self.servers.inner.backend.installs;
+        let gate = installs.gate(launch, token).await.map_err(|()| AcquireError::Cancelled)?;
+        let lease = self.start(&mut held, launch, reason, token).await;
+        drop(gate);
+        lease
+    }
+
+    /// The tools of a server that has no catalogue yet. Of the runs that ask at once one starts it, and the
+    /// others wait for what it learns and start nothing (failure mode D4); when it does not come up for one,
+    /// the next tries.
+    pub(crate) async fn learn(
+        &self,
+        launch: &LaunchSpec,
+        token: &CancellationToken,
+    ) -> Result<Arc<Vec<ToolEntry>>, AcquireError> {
+        let inner = &self.servers.inner;
+        let mut held = self.slot(launch, token).await?;
+        if let Some(lease) = held.as_ref().filter(|lease| is_alive(lease)) {
+            return Ok(Arc::clone(&lease.handle().tools.borrow()));
+        }
+        let waited = inner.learning.wait(&launch.fingerprint, token);
+        let learning = match clock::timeout(learning_limit(launch), waited).await {
+            Ok(Some(pass)) => Some(pass),
+            Ok(None) => return Err(AcquireError::Cancelled),
+            // Whoever learns is stuck; that is no reason to wait with it.
+            Err(_elapsed) => None,
+        };
+        if let Some(entry) = inner.catalogue.get(&launch.fingerprint).await {
+            return Ok(entry.tools);
+        }
+        let gate = inner.backend.installs.gate(launch, token).await;
+        let gate = gate.map_err(|()| AcquireError::Cancelled)?;
+        if gate.waited
+            && let Some(entry) = inner.catalogue.get(&launch.fingerprint).await
+        {
+            return Ok(entry.tools);
+        }
+        let lease = self.start(&mut held, launch, "to learn its tools".to_owned(), token).await;
+        drop((gate, learning));
+        Ok(Arc::clone(&lease?.handle().tools.borrow()))
+    }
+
+    /// The place of the lease on a server, for as long as it is looked at.
+    async fn slot(
+        &self,
+        launch: &LaunchSpec,
+        token: &CancellationToken,
+    ) -> Result<OwnedMutexGuard<Option<HeldLease>>, AcquireError> {
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(slots.entry(launch.server.clone()).or_default())
         };
-        let mut held = tokio::select! {
+        tokio::select! {
             biased;
-            () = token.cancelled() => return Err(AcquireError::Cancelled),
-            held = slot.lock() => held,
-        };
-        if let Some(lease) = held.as_ref().filter(|lease| is_alive(lease)) {
-            return Ok(Arc::clone(lease));
+            () = token.cancelled() => Err(AcquireError::Cancelled),
+            held = slot.lock_owned() => Ok(held),
         }
+    }
+
+    async fn start(
+        &self,
+        held: &mut Option<HeldLease>,
+        launch: &LaunchSpec,
+        reason: String,
+        token: &CancellationToken,
+    ) -> Result<HeldLease, AcquireError> {
         drop(held.take());
+        let inner = &self.servers.inner;
         let claim = Servers::claim(launch, &self.owner, &self.holder, reason);
-        let gate = self.servers.inner.backend.installs.gate(launch, token).await;
-        let gate = gate.map_err(|()| AcquireError::Cancelled)?;
-        let lease = Arc::new(self.servers.inner.leases.acquire(claim, token).await?);
-        drop(gate);
+        let lease = inner.leases.acquire_noting(claim, token, &self.false_starts).await?;
+        inner.said().remove(&launch.server);
+        let lease = Arc::new(lease);
         *held = Some(Arc::clone(&lease));
         Ok(lease)
     }
@@ -148,7 +213,8 @@ impl ServerLeases {
         note: &mut Option<String>,
     ) -> Result<Value, Failure> {
         let reason = format!("tool call {}", tool.name);
-        let lease = self.hold(launch, reason, token).await.map_err(Failure::Acquire)?;
+        let lease = self.hold(launch, reason, token).await;
+        let lease = lease.map_err(|error| self.not_held(launch, error))?;
         if let Some(restart) = lease.restarted_since() {
             *note = Some(format!(
                 "server \"{}\" was restarted at {}; its earlier state is gone",
@@ -170,8 +236,17 @@ impl ServerLeases {
         called.map_err(Failure::Call)
     }
 
-    /// Releases everything held now and waits until every instance that ends with this run is gone. What is
-    /// called later is started again: a run that waits for others uses this.
+    /// Warns of a server that was in the catalogue and does not come up for a call.
+    fn not_held(&self, launch: &LaunchSpec, error: AcquireError) -> Failure {
+        if error.whose() != Whose::Caller {
+            let fault = fault::of_acquire(&launch.server, &error);
+            self.servers.say(&fault, "cannot be called");
+        }
+        Failure::Acquire(error)
+    }
+
+    /// Releases everything held now and waits until every instance that ends with this run is gone, those
+    /// that never came up for it included. What is called later is started again: a run that waits for others uses this.
     pub async fn release_all(&self) -> Vec<Ended> {
         let slots: Vec<Slot> = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -182,12 +257,23 @@ impl ServerLeases {
             // A call that is still in flight holds the other half, and releases it when it ends.
             Arc::into_inner(lease)?.release().await
         });
-        join_all(releasing).await.into_iter().flatten().collect()
+        // Those that were started in vain end on their own, also while the others are waited for.
+        let (released, in_vain) = futures::join!(join_all(releasing), self.false_starts.ended());
+        in_vain.into_iter().chain(released.into_iter().flatten()).collect()
     }
 
     /// Releases everything and waits until every instance that ends with this run is gone.
     pub async fn release(self) -> Vec<Ended> {
         self.release_all().await
+    }
+}
+
+/// How long a run waits for what another learns. That may be behind others that start, and list for as long as it
+/// shook hands.
+fn learning_limit(launch: &LaunchSpec) -> Duration {
+    match &launch.package {
+        Some(_) => FIRST_LAUNCH_LIMIT,
+        None => launch.connection_timeout.saturating_mul(LEARNING_FACTOR),
     }
 }
 
@@ -231,10 +317,9 @@ impl Failure {
                 )
             }
             Self::Call(CallFault::TimedOut(waited)) => {
-                let waited = Duration::from_secs(waited.as_secs().max(1));
                 format!(
                     "server \"{server}\" did not answer within {}; the call was cancelled: outcome unknown",
-                    format_duration(waited)
+                    fault::limit_text(*waited)
                 )
             }
             Self::Call(CallFault::Refused(reason)) => {

@@ -8,9 +8,9 @@
 //! | --- | --- |
 //! | `accounting` | what trees use that somebody should know of |
 //! | `servers`, `offer`, `leases`, `report` | the handle of the gateway |
-//! | `backend`, `tree`, `minder`, `install` | how one instance is started, watched and stopped |
+//! | `backend`, `tree`, `minder`, `install`, `gates` | how one instance is started, watched and stopped |
 //! | `connection`, `wire`, `stderr` | what is said over its pipes |
-//! | `launch`, `environment`, `package`, `fingerprint` | what is started, and what makes it the same server |
+//! | `launch`, `environment`, `package`, `package_place`, `fingerprint` | what is started, and what makes it the same server |
 //! | `catalogue`, `naming`, `content`, `fault`, `glob` | what models and people read |
 //!
 //! Knows sessions only as the opaque owner of an instance.
@@ -24,6 +24,7 @@ mod content;
 mod environment;
 mod fault;
 mod fingerprint;
+mod gates;
 pub mod glob;
 mod history;
 mod install;
@@ -33,6 +34,7 @@ mod minder;
 mod naming;
 mod offer;
 mod package;
+mod package_place;
 mod report;
 mod servers;
 mod stderr;

@@ -47,7 +47,7 @@ impl<'a> OfferRequest<'a> {
 
 impl Servers {
     /// Says which tools a run may use: from the catalogue, and where a server has never come up, by starting
-    /// it under the run's own lease, all of them side by side. A server that fails is offered without tools
+    /// it under the run's own lease, all of them side by side and each for all runs that wait for it. A server that fails is offered without tools
     /// and named once per run.
     pub async fn offer(
         &self,
@@ -66,16 +66,13 @@ impl Servers {
         let mut offer = Offer::default();
         for (server, tools) in join_all(asking).await {
             match tools {
-                Ok(tools) => {
-                    self.inner.said().remove(&server.name);
-                    found.push((server, tools));
-                }
+                Ok(tools) => found.push((server, tools)),
                 Err(fault) if token.is_cancelled() => {
                     tracing::debug!(server = %server.name, fault = fault.message, "offer cancelled");
                 }
                 Err(fault) => {
                     if leases.first_naming(&server.name) {
-                        self.say(server, &fault);
+                        self.say(&fault, "is offered without tools");
                         offer.faults.push(fault);
                     }
                 }
@@ -86,26 +83,24 @@ impl Servers {
         offer
     }
 
-    /// Warns of a server that cannot be used, once for as long as it stays so.
-    fn say(&self, server: &Server, fault: &ServerFault) {
-        if self.inner.said().insert(server.name.clone()) {
-            let help = fault.help.as_deref().unwrap_or("wrasse mcp status has the details");
-            tracing::warn!(
-                "server {} is offered without tools: {} → {help}",
-                server.name,
-                fault.message
-            );
+    /// Warns of a server that cannot be used, once until it has come up again.
+    pub(crate) fn say(&self, fault: &ServerFault, how: &str) {
+        let ServerFault { server, message, help } = fault;
+        if self.inner.said().insert(server.clone()) {
+            let help = help.as_deref().unwrap_or("wrasse mcp status has the details");
+            tracing::warn!("server {server} {how}: {message} → {help}");
         } else {
-            tracing::debug!(server = %server.name, "still without tools: {}", fault.message);
+            tracing::debug!(%server, "still {how}: {message}");
         }
     }
 
-    /// The tools of the catalogue in the default agent's workspace, after each server's own filter; starts
-    /// nothing.
+    /// The tools of the catalogue in the default agent's workspace, after each server's own filter and without
+    /// those of disabled servers; starts nothing.
     pub async fn catalogue(&self, server: Option<&ServerName>) -> Vec<OfferedTool> {
         let mut found = Vec::new();
         for configured in &self.inner.config.mcp.servers {
-            if server.is_some_and(|server| *server != configured.name) {
+            let is_asked = server.is_none_or(|server| *server == configured.name);
+            if !configured.enabled || !is_asked {
                 continue;
             }
             let Some(launch) = self.default_launch(configured) else { continue };
@@ -146,10 +141,8 @@ impl Servers {
         if let Some(entry) = self.inner.catalogue.get(&launch.fingerprint).await {
             return Ok(entry.tools);
         }
-        let lease = leases.hold(&launch, "to learn its tools".to_owned(), token).await;
-        let lease = lease.map_err(|error| fault::of_acquire(&server.name, &error))?;
-        let tools = Arc::clone(&lease.handle().tools.borrow());
-        Ok(tools)
+        let learnt = leases.learn(&launch, token).await;
+        learnt.map_err(|error| fault::of_acquire(&server.name, &error))
     }
 
     /// Filters by each server's own lists and gives names.

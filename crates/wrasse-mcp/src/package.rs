@@ -10,17 +10,37 @@ use std::path::Path;
 pub(crate) struct Package {
     /// What it is kept under: the tool and every spec, as `npx:@scope/pkg@1`.
     pub(crate) key: String,
+    /// The package manager behind it.
+    pub(crate) tool: Tool,
+    /// The packages, as written, sorted.
+    pub(crate) specs: Vec<String>,
+    /// The cache directory that the command line names.
+    pub(crate) cache_flag: Option<String>,
+}
+
+/// A package manager: launchers of one share a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tool {
+    Npm,
+    Pnpm,
+    Yarn,
+    Bun,
+    Uv,
+    Pipx,
 }
 
 /// How a launcher's command line is read.
 struct Launcher {
-    tool: &'static str,
+    program: &'static str,
+    tool: Tool,
     /// Words between the program and its flags, as in `pnpm dlx`.
     verb: &'static [&'static str],
     /// Flags that name a package and take a value.
     spec_flags: &'static [&'static str],
     /// Flags that take a value which is none.
     value_flags: &'static [&'static str],
+    /// The one of them that names the cache.
+    cache_flag: Option<&'static str>,
     /// Flags that make the line something else.
     other: &'static [&'static str],
 }
@@ -30,42 +50,54 @@ const NPM_VALUES: &[&str] =
 
 const LAUNCHERS: &[Launcher] = &[
     Launcher {
-        tool: "npx",
+        program: "npx",
+        tool: Tool::Npm,
+        cache_flag: Some("--cache"),
         verb: &[],
         spec_flags: &["-p", "--package"],
         value_flags: NPM_VALUES,
         other: &["-c", "--call"],
     },
     Launcher {
-        tool: "npm",
+        program: "npm",
+        tool: Tool::Npm,
+        cache_flag: Some("--cache"),
         verb: &["exec", "x"],
         spec_flags: &["--package"],
         value_flags: NPM_VALUES,
         other: &["-c", "--call"],
     },
     Launcher {
-        tool: "pnpm",
+        program: "pnpm",
+        tool: Tool::Pnpm,
+        cache_flag: None,
         verb: &["dlx"],
         spec_flags: &["--package"],
         value_flags: &[],
         other: &["-c", "--shell-mode"],
     },
     Launcher {
-        tool: "yarn",
+        program: "yarn",
+        tool: Tool::Yarn,
+        cache_flag: None,
         verb: &["dlx"],
         spec_flags: &["-p", "--package"],
         value_flags: &[],
         other: &[],
     },
     Launcher {
-        tool: "bunx",
+        program: "bunx",
+        tool: Tool::Bun,
+        cache_flag: None,
         verb: &[],
         spec_flags: &["-p", "--package"],
         value_flags: &[],
         other: &[],
     },
     Launcher {
-        tool: "uvx",
+        program: "uvx",
+        tool: Tool::Uv,
+        cache_flag: Some("--cache-dir"),
         verb: &[],
         spec_flags: &["--from", "--with"],
         value_flags: &[
@@ -80,7 +112,9 @@ const LAUNCHERS: &[Launcher] = &[
         other: &["--with-editable", "--with-requirements"],
     },
     Launcher {
-        tool: "pipx",
+        program: "pipx",
+        tool: Tool::Pipx,
+        cache_flag: None,
         verb: &["run"],
         spec_flags: &["--spec"],
         value_flags: &["--python", "--index-url"],
@@ -92,12 +126,13 @@ const LAUNCHERS: &[Launcher] = &[
 pub(crate) fn of(command: &str, args: &[String]) -> Option<Package> {
     let program = Path::new(command).file_name()?.to_str()?;
     let program = program.strip_suffix(".cmd").unwrap_or(program);
-    let launcher = LAUNCHERS.iter().find(|launcher| launcher.tool == program)?;
+    let launcher = LAUNCHERS.iter().find(|launcher| launcher.program == program)?;
     let mut args = args.iter().map(String::as_str).peekable();
     if !launcher.verb.is_empty() && !args.next().is_some_and(|verb| launcher.verb.contains(&verb)) {
         return None;
     }
     let mut specs: Vec<String> = Vec::new();
+    let mut cache_flag = None;
     while let Some(arg) = args.next() {
         let (flag, inline) = match arg.split_once('=') {
             Some((flag, value)) if flag.starts_with('-') => (flag, Some(value)),
@@ -108,8 +143,9 @@ pub(crate) fn of(command: &str, args: &[String]) -> Option<Package> {
         } else if launcher.spec_flags.contains(&flag) {
             specs.push(inline.or_else(|| args.next())?.to_owned());
         } else if launcher.value_flags.contains(&flag) {
-            if inline.is_none() {
-                args.next();
+            let value = inline.or_else(|| args.next());
+            if launcher.cache_flag == Some(flag) {
+                cache_flag = value.map(str::to_owned);
             }
         } else if arg == "--" || !arg.starts_with('-') {
             let positional = if arg == "--" { args.next() } else { Some(arg) };
@@ -121,7 +157,12 @@ pub(crate) fn of(command: &str, args: &[String]) -> Option<Package> {
     }
     specs.retain(|spec| !is_local(spec));
     specs.sort();
-    (!specs.is_empty()).then(|| Package { key: format!("{program}:{}", specs.join(" ")) })
+    (!specs.is_empty()).then(|| Package {
+        key: format!("{program}:{}", specs.join(" ")),
+        tool: launcher.tool,
+        specs,
+        cache_flag,
+    })
 }
 
 fn is_local(spec: &str) -> bool {

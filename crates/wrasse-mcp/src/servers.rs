@@ -20,6 +20,7 @@ use crate::backend::ServerBackend;
 use crate::catalogue::Catalogue;
 use crate::fault;
 use crate::fingerprint::Fingerprints;
+use crate::gates::Gates;
 use crate::launch::{Launch, LaunchSpec};
 use crate::leases::ServerLeases;
 use crate::naming;
@@ -55,6 +56,8 @@ pub(crate) struct Inner {
     pub(crate) scope: Scope,
     /// The first part of each server's tool names.
     pub(crate) prefixes: BTreeMap<ServerName, String>,
+    /// Who learns the tools of a fingerprint that has no catalogue yet.
+    pub(crate) learning: Gates,
     fingerprints: Fingerprints,
     probes: AtomicU64,
     /// Servers that are down and have been named: one that stays down is named once and not at every run.
@@ -101,6 +104,7 @@ impl Servers {
             store,
             scope,
             prefixes,
+            learning: Gates::default(),
             fingerprints,
             probes,
             said: Mutex::default(),
@@ -214,6 +218,7 @@ impl Servers {
         let lease = self.inner.leases.acquire(claim, token).await;
         drop(gate);
         let lease = lease.map_err(|error| fault::of_acquire(server, &error))?;
+        self.inner.said().remove(server);
         let handle = Arc::clone(lease.handle());
         let took = began.elapsed();
         let ended = lease.release().await;

@@ -4,5 +4,6 @@
 mod calls;
 mod ends;
 mod harness;
+mod lines;
 mod offers;
 mod starts;

@@ -157,3 +157,23 @@ async fn a_changed_list_is_offered_next() {
     drop((run, other));
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disabled_server_has_no_tools_to_list() {
+    if node("a_disabled_server_has_no_tools_to_list").is_none() {
+        return;
+    }
+    let world = World::new(vec![fixture("fix", &["ok"])]).await;
+    let run = world.run("r-1", "main");
+    world.offer(&run).await;
+    drop(run);
+    assert!(!world.servers.catalogue(None).await.is_empty());
+    let mut disabled = fixture("fix", &["ok"]);
+    disabled.enabled = false;
+    let world = World::within(world.finish().await, vec![disabled], &[]).await;
+    let name = wrasse_types::ServerName::new("fix");
+    for server in [None, Some(&name)] {
+        assert_eq!(world.servers.catalogue(server).await, []);
+    }
+    world.finish().await;
+}
