@@ -104,6 +104,9 @@ fn server(answer: Value) -> Value {
         "is",
         format!("a server ({}), started as {}", text(&status["origin"]), text(&status["launch"])),
     );
+    for instance in answer["instances"].as_array().into_iter().flatten() {
+        story.fact("held", holders(instance));
+    }
     match status["fault"]["message"].as_str() {
         Some(fault) => story.fact("fault", fault),
         None => story
@@ -111,6 +114,16 @@ fn server(answer: Value) -> Value {
     };
     story.fact("now", format!("wrasse mcp stop {name}"));
     story.tell(answer)
+}
+
+/// Who holds an instance, in one line.
+fn holders(instance: &Value) -> String {
+    let leases = instance["leases"].as_array().into_iter().flatten();
+    let holders: Vec<String> = leases
+        .map(|lease| format!("{} {}", text(&lease["holder"]["kind"]), text(&lease["holder"]["id"])))
+        .collect();
+    let holders = if holders.is_empty() { "nobody".to_owned() } else { holders.join(", ") };
+    format!("{} (pid {}) by {holders}", text(&instance["id"]), text(&instance["pid"]))
 }
 
 fn ended(answer: Value) -> Value {
