@@ -152,7 +152,7 @@ pub(crate) struct AgentArgs {
     /// On the session with this id, or a new one of this name
     #[arg(long, value_name = "ID", conflicts_with = "session_key")]
     pub(crate) session_id: Option<String>,
-    /// Seconds to wait for the run; it is cancelled when they pass
+    /// Seconds to wait for the run; it is cancelled when they pass; 0 waits without limit
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub(crate) timeout: u64,
     /// Without a gateway: run here, stop everything, exit

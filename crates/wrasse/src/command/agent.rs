@@ -19,7 +19,7 @@ pub(crate) async fn run(common: &Common, args: &AgentArgs) -> CommandResult {
     let wait = client.call_within(
         "agent.wait",
         json!({ "runId": run, "timeoutMs": args.timeout.saturating_mul(1000) }),
-        Duration::from_secs(args.timeout.saturating_add(30)),
+        patience(args.timeout) + Duration::from_secs(30),
     );
     tokio::select! {
         answer = wait => finish(common, &client, run, &answer?).await,
@@ -28,6 +28,12 @@ pub(crate) async fn run(common: &Common, args: &AgentArgs) -> CommandResult {
             Err(ExpectedError::new(Exit::Interrupted, format!("interrupted; run {run} was cancelled")))
         }
     }
+}
+
+/// How long to wait for a run; 0 is no limit, as everywhere in Wrasse, and a day is the longest the gateway waits.
+pub(crate) fn patience(seconds: u64) -> Duration {
+    const DAY: Duration = Duration::from_secs(86_400);
+    if seconds == 0 { DAY } else { Duration::from_secs(seconds).min(DAY) }
 }
 
 /// The parameters of the `agent` method for these arguments.

@@ -79,7 +79,7 @@ async fn run(common: &Common, args: &AgentArgs, link: &WardenLink) -> CommandRes
 
 async fn wait(gateway: &Gateway, run: &str, seconds: u64) -> Result<Value, ExpectedError> {
     let params = json!({ "runId": run, "timeoutMs": seconds.saturating_mul(1000) });
-    let limit = Duration::from_secs(seconds.saturating_add(5));
+    let limit = agent::patience(seconds) + Duration::from_secs(5);
     match tokio::time::timeout(limit, gateway.rpc("agent.wait", params)).await {
         Ok(answer) => answer.map_err(client::expected),
         Err(_) => Ok(json!({ "status": "timeout" })),
