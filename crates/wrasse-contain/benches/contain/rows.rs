@@ -178,15 +178,14 @@ fn spawn_directly(containment: &Containment) -> (Duration, Duration) {
 /// What a look at every tree costs.
 pub(crate) async fn accounting(containment: &Containment, pace: Pace, table: &mut Table) {
     let trees = idle_trees(containment, ACCOUNTED).await;
-    let guardians: Vec<u32> = trees.iter().map(|(tree, _)| tree.guardian().pid).collect();
     let servers: Vec<u32> = trees.iter().map(|(tree, _)| tree.pid()).collect();
     let (mut ticks, mut reads) = (Vec::new(), Vec::new());
     let mut found = 0;
     for _ in 0..pace.samples(5, 31) {
         let began = Instant::now();
-        let seen = guardians.iter().flat_map(|guardian| containment.processes(*guardian));
-        found = seen.filter(|process| process.memory_bytes > 0).count();
+        let seen = containment.count_now();
         ticks.push(began.elapsed());
+        found = seen.iter().filter(|account| account.memory_bytes > 0).count();
         let began = Instant::now();
         let status = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/status"));
         assert_eq!(servers.iter().filter_map(|pid| status(pid).ok()).count(), ACCOUNTED);
