@@ -283,9 +283,12 @@ impl Contained {
         self.leash.end_now().await;
         let view = self.leash.guardian().view();
         let proven_empty = view.over();
-        // A guardian that was lost on the way ended nothing by a gentler rung.
-        let lost = view.exited == Some(LeaderExit::GuardianLost);
-        let rung = if lost && rung != StopRung::AlreadyGone { StopRung::Kill } else { rung };
+        // A guardian that was lost on the way ended nothing by a gentler rung, and a leader that died of SIGKILL while
+        // a gentler one waited (a second signal to the gateway kills every tree) did not end by it.
+        const SIGKILL: i32 = 9;
+        let forced =
+            matches!(view.exited, Some(LeaderExit::GuardianLost | LeaderExit::Signal(SIGKILL)));
+        let rung = if forced && rung != StopRung::AlreadyGone { StopRung::Kill } else { rung };
         StopOutcome {
             rung,
             took: began.elapsed(),
