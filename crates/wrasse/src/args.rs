@@ -30,7 +30,7 @@ pub(crate) struct Cli {
 /// Flags that every command takes.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Common {
-    /// The configuration file [default: $WRASSE_CONFIG, else <state dir>/wrasse.json5]
+    /// The configuration file [default: $WRASSE_CONFIG, else wrasse.json5 in the state dir]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Where Wrasse keeps its records [default: $WRASSE_STATE_DIR, else ~/.wrasse]

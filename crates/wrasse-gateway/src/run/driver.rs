@@ -2,7 +2,7 @@
 //!
 //! The work is a future that this task owns and polls. It ends by itself, or because an end was asked for: then it has a
 //! moment to wind up (cancelled calls tell their servers, messages in hand are written) before it is dropped. A panic
-//! in it is caught here. In every case [`finish`](super::finish::finish) follows with what the run held.
+//! in it is caught here. In every case [`finish`] follows with what the run held.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
