@@ -1,4 +1,4 @@
-//! Checks, tests, benches and builds: `cargo xtask ci|test|layers|bench|dist`.
+//! Checks, tests, storms, benches and builds: `cargo xtask ci|test|storm|layers|bench|dist`.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,

@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
         wrasse agent -m \"hello\"             one turn of the main agent\n  wrasse ps                          \
         every server process, who holds it and when it ends\n  wrasse doctor                      what would not work here, \
         and the cure\n\nExit codes: 0 ok, 1 failed, 2 timed out, 3 found something and changed nothing, 64 usage, \
-        69 gateway not reachable, 70 internal, 75 refused by a budget, 77 token wrong, 78 config fault, 130/143 signals.",
+        69 gateway not reachable, 70 internal, 75 refused for now (retry later), 77 token wrong, 78 config fault, 130/143 signals.",
     disable_help_subcommand = true
 )]
 pub(crate) struct Cli {
