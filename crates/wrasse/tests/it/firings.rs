@@ -1,6 +1,6 @@
 //! The main job: a hub woken by cron, two researchers, two leaves, twenty times; nothing is left of any firing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use wrasse_testkit::fixture::Mode;
@@ -62,7 +62,8 @@ fn ours(process: &Process) -> bool {
     process.cmdline.contains("gateway run") || process.name.starts_with("wrasse-warden")
 }
 
-fn fire(station: &mut Station, job: &str, number: usize, patience: Duration) -> (Footprint, u64) {
+/// Fires once and waits for the firing's end and for the end of every process of it.
+fn fire(station: &mut Station, job: &str, number: usize, patience: Duration) {
     station.ok(&["cron", "run", job]);
     eventually(&format!("firing {number} is over"), patience, || {
         let runs = station.json(&["cron", "runs", job]);
@@ -71,12 +72,30 @@ fn fire(station: &mut Station, job: &str, number: usize, patience: Duration) -> 
         done >= number
     });
     station.assert_no_servers(Duration::from_secs(6));
+}
+
+/// The gateway as it is now. A guardian's socket closes a moment after the guardian is gone, so the footprint of one
+/// look may be larger than that of the next; what is asserted is where it comes to rest.
+fn look(station: &mut Station) -> (Footprint, u64) {
     let gateway = processes::read(station.gateway()).unwrap();
     let seen = station.oracle.list();
     assert!(seen.iter().all(ours), "{seen:#?}");
     let footprint =
         Footprint { processes: seen.len(), fds: gateway.fds.unwrap(), threads: gateway.threads };
     (footprint, gateway.memory)
+}
+
+/// The smallest footprint of a second of looks: the one to come back to.
+fn at_rest(station: &mut Station) -> (Footprint, u64) {
+    let end = Instant::now() + Duration::from_secs(1);
+    let mut best = look(station);
+    while Instant::now() < end {
+        let next = look(station);
+        if next.0.fds <= best.0.fds {
+            best = next;
+        }
+    }
+    best
 }
 
 fn twenty_firings(mut station: Station, patience: Duration, firings: usize) {
@@ -96,20 +115,28 @@ fn twenty_firings(mut station: Station, patience: Duration, firings: usize) {
         "Write the digest.",
     ]);
     let job = job["id"].as_str().unwrap().to_owned();
-    let mut looks = Vec::new();
-    for number in 1..=firings {
-        looks.push(fire(&mut station, &job, number, patience));
+    for number in 1..=4 {
+        fire(&mut station, &job, number, patience);
+    }
+    let (rest, memory) = at_rest(&mut station);
+    for number in 5..=firings {
+        fire(&mut station, &job, number, patience);
+        let mut now = look(&mut station);
+        eventually(
+            &format!("back to {rest:?} after firing {number}"),
+            Duration::from_secs(6),
+            || {
+                now = look(&mut station);
+                now.0 == rest
+            },
+        );
+        let drift = now.1.abs_diff(memory);
+        assert!(drift <= 2 << 20, "memory drifts by {drift} bytes at firing {number}");
     }
     let runs = station.query("SELECT count(*), sum(end_reason = 'success') FROM runs");
     assert_eq!(runs.trim(), format!("{0}|{0}", firings * 5), "{}", station.log());
     let log = station.log();
     assert_eq!(log.matches("left 0 of").count(), firings * 5, "{log}");
-    let steady = &looks[4.min(firings - 1)..];
-    for (footprint, memory) in steady {
-        assert_eq!(*footprint, steady[0].0, "{looks:#?}");
-        let drift = memory.abs_diff(steady[0].1);
-        assert!(drift <= 2 << 20, "memory drifts by {drift} bytes: {looks:#?}");
-    }
     let result = station.query("SELECT result FROM runs WHERE job IS NOT NULL LIMIT 1");
     assert_eq!(result.trim(), "the digest");
     station.assert_flat();
