@@ -160,8 +160,25 @@ fn delivery_note(run: &LiveRun) -> Option<String> {
     }
 }
 
+/// Records the end of a run. One that the store does not take (a full disk) is remembered, and recorded with the next end
+/// that it does take. The run ends all the same: ending a tree never needs the store.
 async fn record(core: &Core, run: &Arc<LiveRun>, outcome: &Outcome) {
-    let end = RunEnd {
+    if let Err(error) = core.store.end_run(&run.id, run_end(outcome)).await {
+        tracing::error!(run = %run.id, %error, "the end of the run could not be recorded");
+        core.registry.remember_unrecorded(run);
+        return;
+    }
+    for late in core.registry.take_unrecorded() {
+        let Some(outcome) = late.outcome() else { continue };
+        match core.store.end_run(&late.id, run_end(&outcome)).await {
+            Ok(_) => tracing::info!(run = %late.id, "the end of the run is recorded at last"),
+            Err(_) => core.registry.remember_unrecorded(&late),
+        }
+    }
+}
+
+fn run_end(outcome: &Outcome) -> RunEnd {
+    RunEnd {
         at: outcome.at,
         reason: outcome.reason,
         error: outcome.error.clone(),
@@ -172,11 +189,6 @@ async fn record(core: &Core, run: &Arc<LiveRun>, outcome: &Outcome) {
         turns: outcome.tally.turns,
         children: outcome.children,
         delivery: outcome.delivery.clone(),
-    };
-    if let Err(error) = core.store.end_run(&run.id, end).await {
-        // The run ends all the same: ending a tree never needs the store.
-        tracing::error!(run = %run.id, %error, "the end of the run could not be recorded");
-        core.registry.remember_unrecorded(run);
     }
 }
 

@@ -46,6 +46,11 @@ impl Registry {
         unrecorded.push_back(Arc::clone(run));
     }
 
+    /// Takes every run whose end could not be written, to try again.
+    pub(crate) fn take_unrecorded(&self) -> Vec<Arc<LiveRun>> {
+        self.unrecorded().drain(..).collect()
+    }
+
     /// Finds a run that is not over, or whose end could not be written.
     pub(crate) fn get_or_unrecorded(&self, id: &RunId) -> Option<Arc<LiveRun>> {
         self.get(id).or_else(|| self.unrecorded().iter().find(|run| run.id == *id).cloned())

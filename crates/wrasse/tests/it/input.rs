@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use wrasse_testkit::fixture::Mode;
 use wrasse_testkit::station::{PATIENCE, Station, free_port, text};
 
-use crate::walk::echo_station;
+use crate::walk::{configure_echo, echo_station};
 
 fn fails(output: &Output, code: i32, words: &[&str]) {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
@@ -210,4 +210,60 @@ fn the_reports_configuration_is_accepted_as_it_is() {
     let station = with_config(&servers.to_string());
     let out = station.ok(&["config", "check"]);
     assert!(out.contains("3 servers"), "{out}");
+}
+
+/// A file system of a few MiB in place of the state dir; unmounted whichever way the test ends.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &std::path::Path) -> Option<Self> {
+        let mounted = tool(
+            "mount",
+            &["-t", "tmpfs", "-o", "size=6m,mode=0700", "tmpfs", at.to_str().unwrap()],
+        );
+        mounted.then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        tool("umount", &["-l", self.0.to_str().unwrap()]);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a tool of the test, not of the program")]
+fn tool(program: &str, args: &[&str]) -> bool {
+    std::process::Command::new(program)
+        .args(args)
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+/// A full disk is said, ends every tree all the same, and loses no record of what ended meanwhile.
+#[test]
+fn a_full_disk_is_said_and_nothing_is_lost() {
+    let mut station = Station::new();
+    let Some(disk) = SmallDisk::mount(&station.path("state")) else {
+        eprintln!(
+            "SKIPPED a_full_disk_is_said_and_nothing_is_lost: mounting a tmpfs is not permitted here"
+        );
+        return;
+    };
+    configure_echo(&station, Mode::Ok);
+    station.start();
+    assert_eq!(station.ok(&["agent", "-m", "one"]).trim(), "heard: one");
+    let filler = station.path("state").join("filler");
+    let full = std::fs::write(&filler, vec![0_u8; 8 << 20]);
+    assert!(full.is_err(), "the disk is not full");
+    let refused = station.cli(&["agent", "-m", "two"]);
+    assert!(!refused.status.success());
+    assert!(text(&refused.stderr).contains("full"), "{}\n{}", text(&refused.stderr), station.log());
+    station.assert_no_servers(Duration::from_secs(6));
+    std::fs::remove_file(filler).unwrap();
+    let three = station.ok(&["agent", "-m", "three", "--session-key", "later"]);
+    assert_eq!(three.trim(), "heard: three");
+    let active = station.json(&["runs", "list", "--active"]);
+    assert_eq!(active["runs"], json!([]), "{active:#}");
+    station.assert_flat();
+    drop(disk);
 }

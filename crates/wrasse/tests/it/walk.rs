@@ -9,6 +9,12 @@ use wrasse_testkit::station::Station;
 /// One server, one agent that echoes once and then repeats what it heard.
 pub(crate) fn echo_station(mode: Mode) -> Station {
     let station = Station::new();
+    configure_echo(&station, mode);
+    station
+}
+
+/// The configuration of [`echo_station`], for a station that was prepared first.
+pub(crate) fn configure_echo(station: &Station, mode: Mode) {
     station.configure(
         json!({ "mcp": { "servers": { "fix": station.fixture(mode) } } }),
         &json!({ "rules": [
@@ -20,7 +26,6 @@ pub(crate) fn echo_station(mode: Mode) -> Station {
               "reply": { "calls": [{ "name": "fix__echo", "arguments": { "text": "{{last}}" } }] } },
         ], "otherwise": { "text": "heard: {{last}}" } }),
     );
-    station
 }
 
 #[test]
