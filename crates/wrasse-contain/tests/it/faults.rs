@@ -15,7 +15,7 @@ const STUBBORN: &str = "trap '' TERM HUP INT; \
     while :; do sleep 302.$TAG; done";
 const STUBBORN_COUNT: usize = 4;
 
-// guarantee G4: a guardian dies, and the gateway ends its tree
+// guarantee G4; failure modes J1, L2: a guardian dies, and the gateway ends its tree
 #[tokio::test]
 async fn a_killed_guardians_tree_is_ended() {
     let tag = Tag::new();
@@ -78,7 +78,7 @@ async fn a_guardian_killed_in_the_middle_of_a_stop() {
     assert_eq!(tag.count(), 0);
 }
 
-// failure mode G6: a tree that refills every slot that is freed
+// A tree that refills every slot that is freed.
 #[tokio::test]
 async fn a_respawning_tree_converges_after_its_guardian_died() {
     let tag = Tag::new();

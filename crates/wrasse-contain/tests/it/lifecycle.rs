@@ -36,7 +36,7 @@ async fn a_server_talks_over_its_pipes() {
     assert_eq!(text, "to-stderr\n", "nobody else holds the write end");
 }
 
-// failure mode D1: a server that heeds the end of its input is not signalled
+// failure mode L1: a server that heeds the end of its input is not signalled
 #[tokio::test]
 async fn closing_stdin_is_enough_for_a_good_server() {
     let tag = Tag::new();
@@ -50,6 +50,7 @@ async fn closing_stdin_is_enough_for_a_good_server() {
     assert_eq!(tag.count(), 0);
 }
 
+// failure mode K1
 #[tokio::test]
 async fn a_server_deaf_to_the_end_of_its_input_gets_sigterm() {
     let tag = Tag::new();
@@ -62,6 +63,7 @@ async fn a_server_deaf_to_the_end_of_its_input_gets_sigterm() {
     assert_eq!(tag.count(), 0);
 }
 
+// failure mode A8
 #[tokio::test]
 async fn a_server_deaf_to_everything_is_killed() {
     let tag = Tag::new();
@@ -87,7 +89,7 @@ async fn kill_is_at_once() {
     assert_eq!(tag.count(), 0);
 }
 
-// failure modes A1, A2: daemons in sessions of their own, one of them with an empty environment
+// failure mode A6: daemons in sessions of their own, one of them with an empty environment
 #[tokio::test]
 async fn daemons_end_with_their_tree() {
     let tag = Tag::new();
@@ -132,6 +134,7 @@ async fn the_leaders_exit_is_known_and_ends_the_tree() {
     assert!(outcome.proven_empty);
 }
 
+// failure mode D3
 #[tokio::test]
 async fn a_dropped_tree_ends() {
     let tag = Tag::new();
@@ -264,7 +267,7 @@ async fn twenty_at_once() {
         trees.push(tree.await);
     }
     until("all are complete", || tag.count() == 40).await;
-    // failure mode G6: ending one does not touch another
+    // guarantee G6; failure mode J1: ending one does not touch another
     let outcome = trees.pop().unwrap().stop(PATIENT).await;
     assert!(outcome.proven_empty);
     assert_eq!(tag.count(), 38);

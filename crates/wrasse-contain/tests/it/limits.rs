@@ -140,6 +140,7 @@ async fn shared_pages_are_no_excess() {
 }
 
 // guarantee G3: what nobody reaps is counted
+// failure modes F3, G3
 #[tokio::test]
 async fn cpu_and_zombies_are_counted() {
     let containment = containment();

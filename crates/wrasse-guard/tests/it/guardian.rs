@@ -57,6 +57,7 @@ fn the_server_inherits_nothing_but_its_stdio() {
     assert_eq!(guarded.finish().0, KILLED);
 }
 
+// failure mode G7
 #[test]
 fn a_guardian_is_small() {
     let (mut guarded, _) = Guarded::shell(image(), "exec sleep 1000");
@@ -69,7 +70,7 @@ fn a_guardian_is_small() {
     guarded.finish();
 }
 
-// failure modes A4, A6
+// failure modes A4, A6, A17
 #[test]
 fn a_daemon_ends_with_the_server_that_left_it() {
     for_each_guard(|program| {

@@ -141,6 +141,7 @@ fn a_signal_that_was_ignored_for_us_stays_ignored() {
     assert_eq!(wardened.code(), Some(5));
 }
 
+// failure mode D12
 #[test]
 fn exit_85_executes_the_gateway_again() {
     let gateway = "[ -e once ] && exit 4; setsid sleep 1000 & echo $! > once; exit 85";

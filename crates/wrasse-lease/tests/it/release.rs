@@ -107,7 +107,7 @@ async fn a_holder_that_dies_holds_nothing() {
     reef.end().await;
 }
 
-// failure modes H6, D13: a server that dies is seen dead at once, and the next claim gets a new one, which says so.
+// failure modes H6, D13, K4: a server that dies is seen dead at once, and the next claim gets a new one, which says so.
 #[tokio::test]
 async fn a_leader_that_exits_ends_its_instance() {
     let reef = Reef::new().await;

@@ -58,7 +58,7 @@ async fn taking_and_releasing_leases_does_not_keep_it() {
     reef.end().await;
 }
 
-// failure mode E7: a call in flight outlives any idle time, even when its lease is gone.
+// failure modes E7, J4: a call in flight outlives any idle time, even when its lease is gone.
 #[tokio::test]
 async fn the_idle_clock_does_not_fire_during_a_call() {
     let reef = Reef::new().await;
@@ -100,6 +100,7 @@ async fn until_its_owner_ends() {
     reef.end().await;
 }
 
+// failure mode J4
 #[tokio::test]
 async fn what_nobody_holds_can_be_ended_at_once() {
     let reef = Reef::new().await;

@@ -108,6 +108,7 @@ async fn a_tree_that_outlives_its_stop_blocks_its_key_until_it_is_gone() {
     reef.end().await;
 }
 
+// failure mode D3
 #[tokio::test]
 async fn the_end_of_the_scope_ends_everything() {
     let reef = Reef::new().await;

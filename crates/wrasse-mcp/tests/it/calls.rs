@@ -68,7 +68,7 @@ async fn large_results_are_cut_and_too_large_ones_refused() {
     world.finish().await;
 }
 
-// failure mode H6: the fault is known at once; J9: nothing is repeated.
+// failure mode H6: the fault is known at once; J9: nothing is repeated; D13, K4: the next call gets a new one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_dies_in_a_call() {
     let Some(world) = world("a_server_that_dies_in_a_call", LONG).await else { return };
@@ -170,7 +170,7 @@ async fn a_cancelled_call_tells_the_server_and_touches_no_other() {
     world.finish().await;
 }
 
-// failure modes H3, H5: a server that reads nothing more fails its call, then its ping, and is replaced.
+// failure modes D1, H3, H5: a server that reads nothing more fails its call, then its ping, and is replaced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deaf_server_is_replaced() {
     let limit = Duration::from_millis(800);

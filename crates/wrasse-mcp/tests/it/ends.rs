@@ -59,6 +59,7 @@ async fn a_server_over_its_memory_says_the_figure_and_its_sibling_answers() {
     world.finish().await;
 }
 
+// failure mode K2
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_ignores_its_stdin_is_ended_by_a_later_rung() {
     if node("what_ignores_its_stdin_is_ended_by_a_later_rung").is_none() {
@@ -76,6 +77,7 @@ async fn what_ignores_its_stdin_is_ended_by_a_later_rung() {
     world.finish().await;
 }
 
+// failure mode J8
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kept_instance_lives_as_long_as_its_session() {
     if node("a_kept_instance_lives_as_long_as_its_session").is_none() {
@@ -103,6 +105,7 @@ async fn a_kept_instance_lives_as_long_as_its_session() {
     world.finish().await;
 }
 
+// failure mode D7
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stop_restart_and_why() {
     if node("stop_restart_and_why").is_none() {

@@ -44,6 +44,7 @@ async fn a_cold_offer_starts_and_a_warm_one_does_not() {
     world.finish().await;
 }
 
+// failure mode B12
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_denied_disabled_or_filtered_never_starts() {
     if node("what_is_denied_disabled_or_filtered_never_starts").is_none() {

@@ -226,7 +226,7 @@ async fn a_package_that_did_not_come_up_in_time_may_have_been_installing() {
     world.finish().await;
 }
 
-// failure mode D4: runs that need the same unknown server at once.
+// failure modes B10, D4: runs that need the same unknown server at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_run_learns_for_all() {
     if node("one_run_learns_for_all").is_none() {

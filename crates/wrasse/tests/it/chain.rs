@@ -101,6 +101,7 @@ fn each_way_of_executing_the_guard_holds() {
 }
 
 /// A second gateway of the same user, and a process with an identical command line, live through everything.
+// failure mode J6
 #[test]
 fn bystanders_live() {
     let mut station = busy("auto");

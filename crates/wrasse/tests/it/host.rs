@@ -147,7 +147,7 @@ fn pid_in(path: &std::path::Path) -> u32 {
 }
 
 /// `redis & exec wrasse …`: the sibling and its orphans live through everything and are never signalled.
-/// failure mode G5, J6
+/// guarantee G5; failure mode J6
 #[test]
 fn by_exec_from_a_shell_that_had_children() {
     for end in ["kill", "stop", "restart", "warden"] {
@@ -255,6 +255,7 @@ fn nested_gateways_are_marked_in_order() {
     nested.flat();
 }
 
+// failure mode A7
 #[test]
 fn nested_gateways_end_with_the_outer_one() {
     let mut nested = Nested::start();

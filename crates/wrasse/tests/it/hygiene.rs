@@ -191,6 +191,7 @@ fn a_server_has_three_descriptors_and_no_inherited_signal_state() {
 }
 
 /// Servers go before us when memory runs out, and their mark is on them; we ourselves are as we were launched.
+// failure mode G9
 #[test]
 fn a_server_carries_its_mark_and_is_the_first_to_go() {
     let mut station = station();

@@ -190,6 +190,7 @@ fn usage_is_64_and_help_teaches() {
     fails(&destroyed, 64, &["--yes"]);
 }
 
+// failure mode J7
 #[test]
 fn config_print_never_shows_a_secret() {
     let station = with_config(

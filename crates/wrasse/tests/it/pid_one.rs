@@ -188,7 +188,7 @@ fn next_pid(pid: u32) {
     std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
 }
 
-/// failure mode G5, J5: every number of a dead gateway, its warden, guardian and servers belongs to somebody else by
+/// guarantee G5; failure mode J5: every number of a dead gateway, its warden, guardian and servers belongs to somebody else by
 /// the next start, with the same command lines. None of them is signalled.
 #[test]
 fn strangers_that_have_the_numbers_of_the_dead_live() {
@@ -287,7 +287,7 @@ with open(hits + '.new', 'w') as file:
 os.rename(hits + '.new', hits + '.numbers')
 ";
 
-/// failure mode G5, J5: trees that multiply and flee are ended while their numbers go to strangers at once.
+/// guarantee G5; failure mode J5: trees that multiply and flee are ended while their numbers go to strangers at once.
 #[test]
 fn strangers_that_take_numbers_from_a_dying_tree_live() {
     if is_inside() {

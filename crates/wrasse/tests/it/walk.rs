@@ -46,6 +46,7 @@ fn one_turn_from_the_command_line_to_a_reaped_tree() {
 }
 
 /// What `ps` shows is what the oracle sees, process for process; `why` tells the holder of each.
+// failure mode I3
 #[test]
 fn ps_and_why_agree_with_the_oracle() {
     let station = Station::new();
@@ -92,6 +93,7 @@ fn ps_and_why_agree_with_the_oracle() {
 }
 
 /// A duration keeps a private instance for its session from call to call, and ends it at the session's end.
+// failure mode B8
 #[test]
 fn an_idle_time_keeps_an_instance_for_its_session() {
     let mut station = Station::new();

@@ -57,6 +57,7 @@ fn expect_all(station: &Station, runs: &[(Mode, String)], reason: &str) {
     }
 }
 
+// failure modes B5, C2
 #[test]
 fn success() {
     flat(own_end(json!({}), "echo", "success"));
@@ -76,6 +77,7 @@ fn session_kept() {
     flat(station);
 }
 
+// failure mode B6
 #[test]
 fn model_error() {
     flat(own_end(json!({}), "model-error", "model_error"));
@@ -100,6 +102,7 @@ fn server_crashed() {
     flat(own_end(json!({}), "crash", "success"));
 }
 
+// failure mode B6
 #[test]
 fn budget_exhausted() {
     let budget = json!({ "agents": { "defaults": { "budget": { "calls": 3 } } } });
@@ -113,7 +116,7 @@ fn run_timeout() {
     flat(station);
 }
 
-/// failure mode G4 of the floor: a guardian is killed, the gateway ends its tree, the run goes on.
+/// guarantee G4; failure mode C2, L2: a guardian is killed, the gateway ends its tree, the run goes on.
 #[test]
 fn guardian_killed() {
     let (mut station, runs) = busy(json!({}));
@@ -131,6 +134,7 @@ fn guardian_killed() {
     flat(station);
 }
 
+// failure mode C9
 #[test]
 fn stopped() {
     let (station, runs) = busy(json!({}));
@@ -153,6 +157,7 @@ fn cancelled() {
     flat(station);
 }
 
+// failure mode B9
 #[test]
 fn session_reset() {
     let (station, runs) = busy(json!({}));
@@ -163,6 +168,7 @@ fn session_reset() {
     flat(station);
 }
 
+// failure mode B1
 #[test]
 fn session_deleted() {
     let (station, runs) = busy(json!({}));
@@ -337,6 +343,7 @@ fn children(cleanup: &str) -> Station {
 }
 
 /// `cleanup: "keep"` keeps transcripts, never processes.
+// failure modes B3, B4
 #[test]
 fn child_kept() {
     let mut station = children("keep");
@@ -415,7 +422,7 @@ fn gateway_terminated() {
     station.assert_flat();
 }
 
-/// failure mode D11: one set before, none of it after.
+/// failure mode D11, D12: one set before, none of it after.
 #[test]
 fn gateway_restarted() {
     let (mut station, runs) = busy(json!({}));
@@ -428,7 +435,7 @@ fn gateway_restarted() {
     flat(station);
 }
 
-/// failure mode F1: SIGKILL of the gateway; every tree is empty within 2 s and no restart is needed.
+/// failure mode F1, F2: SIGKILL of the gateway; every tree is empty within 2 s and no restart is needed.
 #[test]
 fn gateway_killed() {
     let (mut station, runs) = busy(json!({}));
