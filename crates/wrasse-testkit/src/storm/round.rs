@@ -11,6 +11,7 @@ use super::cast::{LET_GO, Reply};
 use super::plan::{Kill, Moment, Plan};
 use super::stage::{LOOK, Stage};
 use super::table::{Entry, Table};
+use crate::fixture::Mode;
 use crate::station::PATIENCE;
 
 const SIGKILL: i32 = 9;
@@ -286,7 +287,8 @@ fn member_gone(aim: &Aim, at: Instant, report: &mut Report) {
         return;
     }
     report.took(Duration::ZERO);
-    if !target.steady {
+    // The children of f-zombie exit by themselves: that is its fault, and nobody's doing.
+    if !target.steady || target.name == Mode::Zombie.name() {
         return;
     }
     let ended = aim.hit.iter().filter(|id| !aim.victims.contains(&id.pid) && !table.lives(**id));
