@@ -38,7 +38,7 @@ fn warden_is_parent_no_more() -> bool {
 async fn serve(common: &Common, port: Option<u16>, link: &WardenLink) -> CommandResult {
     let mut signals = Signals::listen()?;
     let composed = compose(common, "gateway run", link, RunLines::Stdout).await?;
-    let opened = open_door(common, &composed, port, link).await;
+    let opened = open_door(&composed, port, link).await;
     let port = match opened {
         Ok(port) => port,
         Err(error) => {
@@ -78,13 +78,12 @@ async fn asked_by_method(gateway: &Gateway) -> ShutdownWhy {
 }
 
 async fn open_door(
-    common: &Common,
     composed: &Composed,
     port: Option<u16>,
     link: &WardenLink,
 ) -> Result<u16, ExpectedError> {
     let wanted = port.unwrap_or(composed.config.gateway.port);
-    let served = wrasse_api::bind(wanted).await.map_err(|error| bind_fault(common, &error))?;
+    let served = wrasse_api::bind(wanted).await.map_err(|error| bind_fault(&error))?;
     let port = served.port();
     let token = match (&std::env::var("WRASSE_GATEWAY_TOKEN"), &composed.config.gateway.token) {
         (Ok(token), _) if !token.is_empty() => token.clone(),
@@ -113,8 +112,7 @@ async fn open_door(
     Ok(port)
 }
 
-fn bind_fault(common: &Common, error: &ServeError) -> ExpectedError {
-    let _ = common;
+fn bind_fault(error: &ServeError) -> ExpectedError {
     ExpectedError::new(Exit::Failed, error.to_string())
         .help("wrasse gateway run --port N   or gateway.port in the configuration")
         .help("ss -ltnp                      says who listens there")

@@ -41,7 +41,7 @@ pub(super) fn configure(station: &Station, extra: Value) {
         "subagents": { "allowAgents": ["*"] } })];
     let mut rules = vec![
         json!({ "when": { "agent": "hub", "last": "user", "text": "spawn", "times": 1 },
-            "reply": { "calls": spawns(station) } }),
+            "reply": { "calls": spawns() } }),
         json!({ "when": { "agent": "hub" }, "reply": { "text": "the hub is done" } }),
     ];
     for mode in FIXTURES {
@@ -92,8 +92,7 @@ fn rules_of(station: &Station, mode: Mode) -> Vec<Value> {
     ]
 }
 
-fn spawns(station: &Station) -> Vec<Value> {
-    let _ = station;
+fn spawns() -> Vec<Value> {
     FIXTURES
         .iter()
         .map(|mode| {

@@ -84,9 +84,27 @@ fn rows_of(reason: EndReason) -> &'static [Situation] {
 }
 
 // failure mode B1
+/// The tests of the rows; a situation is walked by the test of its name.
+const ROWS: &str = include_str!("rows.rs");
+
+fn snake_case(name: &str) -> String {
+    let mut snake = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
+}
+
 #[test]
 fn every_reason_has_a_row() {
     for reason in EndReason::ALL {
         assert!(reason == EndReason::Internal || !rows_of(reason).is_empty(), "{reason:?}");
+        for situation in rows_of(reason) {
+            let test = format!("\n#[test]\nfn {}()", snake_case(&format!("{situation:?}")));
+            assert!(ROWS.contains(&test), "{situation:?} has no test: {test}");
+        }
     }
 }

@@ -90,6 +90,20 @@ fn fallbacks_exhausted() {
     flat(own_end(chain, "model-error", "fallbacks_exhausted"));
 }
 
+/// A tool failed and the model gave up: it says nothing more.
+#[test]
+fn tool_error() {
+    let mut station = station(impatient());
+    let script = station.path("script.json5");
+    let text = std::fs::read_to_string(&script).unwrap();
+    std::fs::write(script, text.replace("\"text\":\"done\"", "\"text\":\"\"")).unwrap();
+    station.start();
+    for (_, run) in begin(&station, "tool-error") {
+        expect_end(&station, &run, "tool_error");
+    }
+    flat(station);
+}
+
 /// A tool that fails is told to the model, which decides; here it answers and the run is a success all the same.
 #[test]
 fn tool_error_is_the_models_to_judge() {
