@@ -6,9 +6,11 @@ use serde::Deserialize;
 use crate::shell::{capture, cargo};
 
 /// Crate and layer; development-only crates are in none.
-const LAYERS: [(&str, u8); 13] = [
+const LAYERS: [(&str, u8); 15] = [
     ("wrasse", 6),
     ("wrasse-api", 5),
+    ("wrasse-wrap", 5),
+    ("wrasse-hosts", 5),
     ("wrasse-gateway", 4),
     ("wrasse-mcp", 3),
     ("wrasse-model", 3),
@@ -23,8 +25,10 @@ const LAYERS: [(&str, u8); 13] = [
 ];
 
 /// Crate, and the libraries that would mean it knows what it must not.
-const STRANGERS: [(&str, &[&str]); 8] = [
+const STRANGERS: [(&str, &[&str]); 10] = [
     ("wrasse-api", &["sqlx", "rustix", "rmcp"]),
+    ("wrasse-wrap", &["sqlx", "axum", "wrasse-store", "wrasse-gateway"]),
+    ("wrasse-hosts", &["rmcp", "axum", "wrasse-mcp", "wrasse-gateway"]),
     ("wrasse-gateway", &["axum", "hyper", "sqlx", "rustix", "rmcp", "reqwest"]),
     ("wrasse-mcp", &["axum", "sqlx"]),
     ("wrasse-lease", &["rmcp", "sqlx", "axum", "rustix"]),

@@ -50,7 +50,9 @@ fn run(cli: Cli) -> CommandResult {
         Command::Agent(args) if args.local => gateway::local(&common, &args),
         Command::Config(what) => command::config::run(&common, &what),
         Command::Completions { shell } => command::completions(shell),
-        Command::Doctor { offline } => command::doctor::run(&common, offline),
+        Command::Doctor(args) => command::doctor::run(&common, &args),
+        Command::Wrap(args) => command::wrap::run(&common, &args),
+        Command::Import(args) => command::import::run(&common, &args),
         other => online(async move {
             match other {
                 Command::Gateway(what) => command::gateway::run(&common, what).await,
@@ -66,9 +68,13 @@ fn run(cli: Cli) -> CommandResult {
                     command::ps::run(&common, tree, memory).await
                 }
                 Command::Why { what } => command::why::run(&common, &what).await,
-                Command::Reap { idle } => command::reap::run(&common, idle).await,
+                Command::Reap(args) => command::reap::run(&common, &args).await,
                 Command::Models(what) => command::models::run(&common, what).await,
-                Command::Config(_) | Command::Completions { .. } | Command::Doctor { .. } => {
+                Command::Config(_)
+                | Command::Completions { .. }
+                | Command::Doctor(_)
+                | Command::Wrap(_)
+                | Command::Import(_) => {
                     unreachable!("handled above, without a runtime")
                 }
             }

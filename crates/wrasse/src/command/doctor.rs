@@ -11,7 +11,7 @@ use wrasse_contain::{ContainOptions, Containment, Guard, Ladder, Layers, Limits,
 use wrasse_store::{Durability, OpenError, Role, StateDir, Store};
 use wrasse_types::ByteSize;
 
-use crate::args::Common;
+use crate::args::{Common, DoctorArgs};
 use crate::client::Client;
 use crate::exit::{CommandResult, Exit, ExpectedError};
 use crate::output;
@@ -48,13 +48,13 @@ impl Report {
     }
 }
 
-pub(crate) fn run(common: &Common, offline: bool) -> CommandResult {
+pub(crate) fn run(common: &Common, args: &DoctorArgs) -> CommandResult {
     let mut report = Report::default();
     let config = check_config(common, &mut report);
     let state = check_state(common, &mut report);
     if let Some(config) = &config {
         check_servers(config, &mut report);
-        check_models(config, &mut report, offline);
+        check_models(config, &mut report, args.offline);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod cron;
 pub(crate) mod doctor;
 pub(crate) mod gateway;
+pub(crate) mod import;
 pub(crate) mod mcp;
 pub(crate) mod models;
 pub(crate) mod ps;
@@ -12,6 +13,7 @@ pub(crate) mod reap;
 pub(crate) mod runs;
 pub(crate) mod sessions;
 pub(crate) mod why;
+pub(crate) mod wrap;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

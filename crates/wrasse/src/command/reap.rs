@@ -4,15 +4,15 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::args::Common;
+use crate::args::{Common, ReapArgs};
 use crate::client::Client;
 use crate::command::{ask, items, text};
 use crate::exit::{CommandResult, Exit, ExpectedError};
 use crate::output::{json as print_json, line};
 use crate::render;
 
-pub(crate) async fn run(common: &Common, idle: bool) -> CommandResult {
-    if !idle {
+pub(crate) async fn run(common: &Common, args: &ReapArgs) -> CommandResult {
+    if !args.idle {
         return Err(ExpectedError::new(Exit::Usage, "say what to reap")
             .help("wrasse reap --idle         lists the servers nobody holds")
             .help("wrasse reap --idle --yes   ends them"));

@@ -1,8 +1,14 @@
 //! The command line: every command, flag and its help.
 
+mod hosts;
+mod wrap;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub(crate) use hosts::{DoctorArgs, ImportArgs, ReapArgs};
+pub(crate) use wrap::WrapArgs;
 
 /// What the program was asked to do.
 #[derive(Debug, Parser)]
@@ -84,18 +90,14 @@ pub(crate) enum Command {
         /// A process id, server name, session key, run id or instance id
         what: String,
     },
-    /// End servers that nobody uses (dry run unless --yes)
-    Reap {
-        /// Every unleased instance, now
-        #[arg(long)]
-        idle: bool,
-    },
+    /// End what nobody uses: idle servers, leftovers, servers that other hosts left behind (dry run unless --yes)
+    Reap(ReapArgs),
+    /// Run one MCP server for another host: contained, started when called, ended when idle
+    Wrap(WrapArgs),
+    /// Put Wrasse between another host and its servers, or take it out again
+    Import(ImportArgs),
     /// What would not work here, and the cure
-    Doctor {
-        /// Reach for no network
-        #[arg(long)]
-        offline: bool,
-    },
+    Doctor(DoctorArgs),
     /// Check and show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -1,0 +1,1 @@
+//! What other hosts left behind: found, classified, ended, explained.
