@@ -20,6 +20,7 @@ mod schema;
 mod section;
 mod text;
 mod validated;
+mod variables;
 
 pub use fault::{Fault, Faults};
 pub use files::{DiskFiles, MemoryFiles, ReadFile};
@@ -29,3 +30,4 @@ pub use options::{LoadOptions, StateDirBy};
 pub use schema::schema;
 pub use section::{JobDefaults, job_from_json};
 pub use validated::*;
+pub use variables::{InheritEnv, glob_matches};

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use wrasse_types::{AgentId, JobId, ServerName};
 
+use crate::InheritEnv;
+
 /// A value that must never be printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -187,7 +189,7 @@ pub struct Mcp {
     /// `mcp.servers`, in order of name.
     pub servers: Vec<Server>,
     /// `mcp.inheritEnv`: further variables of ours that servers get.
-    pub inherit_env: Vec<String>,
+    pub inherit_env: InheritEnv,
     /// `mcp.limits.startConcurrency`: servers starting at once.
     pub start_concurrency: usize,
 }

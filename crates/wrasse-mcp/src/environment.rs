@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 
-use wrasse_config::Secret;
+use wrasse_config::{InheritEnv, Secret};
 
 /// Passed on under exactly these names.
 const NAMES: [&str; 19] = [
@@ -43,7 +43,7 @@ impl Environment {
     /// Puts it together; later sources win.
     pub(crate) fn build(
         ours: &HashMap<OsString, OsString>,
-        inherit: &[String],
+        inherit: &InheritEnv,
         own: &BTreeMap<String, Secret>,
     ) -> Self {
         let mut variables: BTreeMap<OsString, OsString> = ours
@@ -96,7 +96,7 @@ impl Environment {
 /// The inherited variables that belong to the identity of a server, in order.
 pub(crate) fn inherited(
     ours: &HashMap<OsString, OsString>,
-    inherit: &[String],
+    inherit: &InheritEnv,
 ) -> BTreeMap<OsString, OsString> {
     ours.iter()
         .filter(|(name, _)| is_inherited(name, inherit))
@@ -111,8 +111,8 @@ fn is_basic(name: &OsStr) -> bool {
         || name.to_ascii_lowercase().starts_with("npm_config_")
 }
 
-fn is_inherited(name: &OsStr, inherit: &[String]) -> bool {
-    name.to_str().is_some_and(|name| inherit.iter().any(|glob| crate::glob::matches(glob, name)))
+fn is_inherited(name: &OsStr, inherit: &InheritEnv) -> bool {
+    name.to_str().is_some_and(|name| inherit.passes(name))
 }
 
 /// Three or more letters, all upper case, as variables are written; the language of a message is not.
@@ -150,11 +150,24 @@ mod tests {
         environment.pairs().into_iter().map(|(name, _)| name.into_string().unwrap()).collect()
     }
 
+    fn named(name: &str) -> InheritEnv {
+        InheritEnv { names: vec![name.to_owned()] }
+    }
+
+    #[test]
+    fn everything_is_everything_harmless() {
+        let got = names(&Environment::build(&ours(), &named("*"), &BTreeMap::new()));
+        assert!(got.contains(&"OPENAI_API_KEY".to_owned()), "{got:?}");
+        for withheld in ["NODE_OPTIONS", "WRASSE_GATEWAY_TOKEN"] {
+            assert!(!got.contains(&withheld.to_owned()), "{got:?}");
+        }
+    }
+
     // failure mode C11, J7
     #[test]
     fn exactly_the_documented_set() {
         let own = BTreeMap::from([("A".to_owned(), Secret::new("1"))]);
-        let got = Environment::build(&ours(), &["GITHUB_TOKEN".to_owned()], &own);
+        let got = Environment::build(&ours(), &named("GITHUB_TOKEN"), &own);
         assert_eq!(
             names(&got),
             [
@@ -174,13 +187,13 @@ mod tests {
     #[test]
     fn own_variables_win() {
         let own = BTreeMap::from([("PATH".to_owned(), Secret::new("mine"))]);
-        let got = Environment::build(&ours(), &[], &own);
+        let got = Environment::build(&ours(), &InheritEnv::default(), &own);
         assert!(got.pairs().contains(&("PATH".into(), "mine".into())));
     }
 
     #[test]
     fn names_what_is_missing_only_if_the_server_asks_for_it() {
-        let got = Environment::build(&ours(), &[], &BTreeMap::new());
+        let got = Environment::build(&ours(), &InheritEnv::default(), &BTreeMap::new());
         let lacks = got.lacks(&ours(), ["Error: OPENAI_API_KEY is not set (see HOME, DOCS_URL)"]);
         assert_eq!(lacks, ["OPENAI_API_KEY"]);
         assert!(got.lacks(&ours(), ["debug mode"]).is_empty());

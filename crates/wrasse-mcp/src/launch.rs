@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wrasse_config::{Lifecycle, Secret, Server, ServerLimits, Transport};
+use wrasse_config::{InheritEnv, Lifecycle, Secret, Server, ServerLimits, Transport};
 use wrasse_contain::{Ladder, Limits, SpawnSpec};
 use wrasse_types::{InstanceId, ServerName};
 
@@ -44,7 +44,7 @@ impl Launch {
         server: &Server,
         workspace: &Path,
         ours: &HashMap<OsString, OsString>,
-        inherit: &[String],
+        inherit: &InheritEnv,
         fingerprints: &Fingerprints,
     ) -> Option<LaunchSpec> {
         let Transport::Stdio { command, args, env, cwd } = &server.transport else { return None };

@@ -131,7 +131,7 @@ fn cache(tool: Tool, environment: &Environment) -> Option<PathBuf> {
 mod tests {
     use std::collections::{BTreeMap, HashMap};
 
-    use wrasse_config::Secret;
+    use wrasse_config::{InheritEnv, Secret};
 
     use super::*;
     use crate::package;
@@ -140,7 +140,7 @@ mod tests {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         let own: BTreeMap<String, Secret> =
             env.iter().map(|&(name, value)| (name.to_owned(), Secret::new(value))).collect();
-        let environment = Environment::build(&HashMap::new(), &[], &own);
+        let environment = Environment::build(&HashMap::new(), &InheritEnv::default(), &own);
         Place::of(&package::of(&words[0], &words[1..]).unwrap(), &environment, Path::new("/cwd"))
     }
 

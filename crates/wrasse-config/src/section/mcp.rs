@@ -2,7 +2,7 @@
 
 use super::cursor::{At, Context};
 use super::server;
-use crate::Mcp;
+use crate::{InheritEnv, Mcp};
 
 /// Reads `mcp` and every server.
 pub(super) fn read(cx: &Context<'_>, root: &At<'_>) -> Mcp {
@@ -20,9 +20,25 @@ pub(super) fn read(cx: &Context<'_>, root: &At<'_>) -> Mcp {
     let concurrency = key(&["limits", "startConcurrency"]);
     Mcp {
         servers,
-        inherit_env: key(&["inheritEnv"]).map(|at| at.texts()).unwrap_or_default(),
+        inherit_env: key(&["inheritEnv"]).map(|at| inherit_env(cx, &at)).unwrap_or_default(),
         start_concurrency: concurrency.and_then(|at| at.count(1..=1000)).unwrap_or(4),
     }
+}
+
+/// A glob is not asked what it covers when it is written, so the dangerous ones among our variables are withheld.
+fn inherit_env(cx: &Context<'_>, at: &At<'_>) -> InheritEnv {
+    let inherit = InheritEnv { names: at.texts() };
+    let withheld = cx.options.env.keys().filter(|name| inherit.withholds(name));
+    let withheld: Vec<&str> = withheld.map(String::as_str).collect();
+    if !withheld.is_empty() {
+        at.warn(&format!(
+            "{} can make a server run something else or open our door and {} not passed on; one that is meant must be \
+             named in full",
+            withheld.join(", "),
+            if withheld.len() == 1 { "is" } else { "are" }
+        ));
+    }
+    inherit
 }
 
 fn check_limits(limits: Option<At<'_>>) {

@@ -146,7 +146,7 @@ fn api(cx: &Context<'_>, id: &str, at: &At<'_>) -> Option<ProviderApi> {
         }
     };
     match name.as_str() {
-        "scripted" => scripted(at),
+        "scripted" => scripted(cx, at),
         "openai-completions" | "ollama" => {
             let url = match (base_url, built_in.map(|built_in| built_in.api)) {
                 (Some(url), _) => url,
@@ -176,9 +176,16 @@ fn first_model_api(at: &At<'_>) -> Option<String> {
     models.iter().find_map(|model| model.get("api")?.text().map(str::to_owned))
 }
 
-fn scripted(at: &At<'_>) -> Option<ProviderApi> {
+fn scripted(cx: &Context<'_>, at: &At<'_>) -> Option<ProviderApi> {
     match at.get("script") {
-        Some(script) => Some(ProviderApi::Scripted { script: script.file_path()? }),
+        Some(script) => {
+            let path = script.file_path()?;
+            // It is read at each run: it may well come later.
+            if let Err(error) = cx.files.read(&path) {
+                script.warn(&format!("{} cannot be read: {error}", path.display()));
+            }
+            Some(ProviderApi::Scripted { script: path })
+        }
         None => {
             at.fault("a scripted provider has no script", Some("add script: \"<file>\""));
             None
@@ -243,27 +250,29 @@ fn is_private(url: &str) -> bool {
         || name.ends_with(".internal")
 }
 
-/// Says which references lead to no provider. A warning: only a run that needs the model minds.
+/// Why a model that is referred to cannot answer.
+fn unusable(reference: &str, config: &Config) -> Option<String> {
+    let Some((id, _)) = reference.split_once('/') else {
+        return Some("which is neither provider/model nor an alias".to_owned());
+    };
+    let provider = config.models.providers.iter().find(|provider| provider.id == id);
+    match provider.map(|provider| &provider.api) {
+        None => Some(format!("but there is no provider {id:?} in models.providers")),
+        Some(ProviderApi::Unsupported { api }) => Some(format!(
+            "but the provider {id:?} speaks {api:?}, which is not implemented; \"openai-completions\" and \
+             \"scripted\" are"
+        )),
+        Some(ProviderApi::OpenAiCompletions { .. } | ProviderApi::Scripted { .. }) => None,
+    }
+}
+
+/// Says which references lead to no provider that can answer. A warning: only a run that needs the model minds.
 pub(super) fn check_references(cx: &Context<'_>, root: &At<'_>, config: &Config) {
     let warn = |reference: &str, whose: &str| {
-        let known = match reference.split_once('/') {
-            Some((provider, _)) => config.models.providers.iter().any(|one| one.id == provider),
-            None => false,
-        };
-        if known {
-            return;
+        if let Some(why) = unusable(reference, config) {
+            let message = format!("{whose} names the model {reference:?}, {why}");
+            cx.notes.warn(cx.sources, crate::text::Place::NONE, "", &message);
         }
-        let message = match reference.split_once('/') {
-            Some((provider, _)) => {
-                format!(
-                    "{whose} names the model {reference:?}, but there is no provider {provider:?} in models.providers"
-                )
-            }
-            None => format!(
-                "{whose} names the model {reference:?}, which is neither provider/model nor an alias"
-            ),
-        };
-        cx.notes.warn(cx.sources, crate::text::Place::NONE, "", &message);
     };
     for agent in &config.agents.list {
         for reference in agent.models.iter().chain(&agent.subagents.models) {

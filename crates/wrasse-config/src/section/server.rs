@@ -7,30 +7,8 @@ use wrasse_types::{ByteSize, ServerName};
 use super::cursor::{At, Context, LONGEST};
 use super::secret;
 use crate::text::Value;
+use crate::variables::is_dangerous;
 use crate::{Idle, Lifecycle, Secret, Server, ServerLimits, Transport};
-
-/// Variables that make a program load or run something else before it does what it is for.
-const DANGEROUS: &[&str] = &[
-    "BASHOPTS",
-    "BASH_ENV",
-    "ENV",
-    "KSH_ENV",
-    "NODE_OPTIONS",
-    "PERL5OPT",
-    "PYTHONSTARTUP",
-    "RUBYOPT",
-    "SHELLOPTS",
-];
-const DANGEROUS_PREFIXES: &[&str] = &["LD_", "DYLD_", "BASH_FUNC_"];
-/// Of AWS, only what is a credential by itself; the others point at files that run programs.
-const AWS_ALLOWED: &[&str] = &[
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-    "AWS_PROFILE",
-];
 
 /// Reads a server; `None` when it cannot be used, which is noted.
 pub(super) fn read(cx: &Context<'_>, name: &str, at: &At<'_>) -> Option<Server> {
@@ -147,13 +125,6 @@ fn env(at: &At<'_>) -> BTreeMap<String, Secret> {
         ));
     }
     env
-}
-
-fn is_dangerous(name: &str) -> bool {
-    let name = name.to_ascii_uppercase();
-    DANGEROUS.contains(&name.as_str())
-        || DANGEROUS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || (name.starts_with("AWS_") && !AWS_ALLOWED.contains(&name.as_str()))
 }
 
 fn lifecycle(at: &At<'_>) -> Lifecycle {

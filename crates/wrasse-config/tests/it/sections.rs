@@ -41,6 +41,43 @@ fn the_configuration_of_the_report() {
 }
 
 #[test]
+fn a_glob_withholds_dangerous_variables_with_one_warning() {
+    let env = with_env(&[("LD_PRELOAD", "/x.so"), ("NODE_OPTIONS", "-r x"), ("GITHUB_TOKEN", "t")]);
+    let warnings = |names: &str| {
+        let text = format!("{{ mcp: {{ inheritEnv: {names} }} }}");
+        let all = load_with(&env, &text).unwrap().config.warnings;
+        all.into_iter().filter(|warning| warning.contains("inheritEnv")).collect::<Vec<_>>()
+    };
+    let said = warnings("['*']");
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].contains("LD_PRELOAD, NODE_OPTIONS") && said[0].contains("in full"),
+        "{said:?}"
+    );
+    assert!(!said[0].contains("GITHUB_TOKEN"), "{said:?}");
+    assert_eq!(warnings("['GITHUB_*', 'LD_PRELOAD']"), [""; 0]);
+}
+
+#[test]
+fn a_model_that_cannot_answer_is_warned_of() {
+    let of = |text: &str| good(text).warnings;
+    let script = "{ models: { providers: { s: { api: 'scripted', script: 'gone.json5' } } },
+        agents: { defaults: { model: 's/x' } } }";
+    let said = of(script);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].contains("script") && said[0].contains("gone.json5 cannot be read"),
+        "{said:?}"
+    );
+    let said = of("{ agents: { defaults: { model: 'anthropic/claude' } } }");
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].contains("speaks \"anthropic-messages\", which is not implemented"),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn both_shapes_of_agents_mean_the_same() {
     let list = "{ agents: { defaults: { subagents: { maxSpawnDepth: 2 }, model: { primary: 'a/x', fallbacks: ['b/y'] } },
         list: [{ id: 'worker', model: 'c/z' }, { id: 'hub', default: true, name: 'Hub', subagents: { allowAgents: ['worker'] } }] } }";
@@ -135,7 +172,7 @@ fn a_server_in_full() {
                  lifecycle: { scope: 'shared', start: 'lazy', launch: 'auto', memoryMax: '512MiB', processesMax: 40, nice: 5, oomScoreAdj: 700, addressSpaceMax: '2GiB', stop: { eof: '500ms', term: '1s' } } },
             h: { url: 'https://h/mcp', transport: 'streamable-http', headers: { X: 'y' } } } } }",
     );
-    assert_eq!(config.mcp.inherit_env, ["FOO"]);
+    assert_eq!(config.mcp.inherit_env.names, ["FOO"]);
     assert_eq!(config.mcp.start_concurrency, 2);
     assert_eq!(
         config.mcp.servers[0].transport,
