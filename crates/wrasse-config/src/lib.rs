@@ -24,10 +24,13 @@ mod variables;
 
 pub use fault::{Fault, Faults};
 pub use files::{DiskFiles, MemoryFiles, ReadFile};
+pub use known::closest;
 pub use load::search;
 pub use loaded::{KeyReport, Loaded, Origin, load, load_with_tree};
 pub use options::{LoadOptions, StateDirBy};
+pub use print::shown_arguments;
 pub use schema::schema;
 pub use section::{JobDefaults, job_from_json};
+pub use text::{Spanned, SpannedMember, SpannedValue, parse_spanned};
 pub use validated::*;
 pub use variables::{InheritEnv, glob_matches};

@@ -9,6 +9,11 @@ use crate::{Compat, Origin};
 
 use redact::{Around, redacted};
 
+/// A command line as it may be shown to anyone: secrets in it redacted, by the rule of `config print`.
+pub fn shown_arguments<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    redact::arguments(words)
+}
+
 /// What printing needs to know besides the tree.
 pub(crate) struct Printer<'a> {
     pub(crate) sources: &'a Sources,

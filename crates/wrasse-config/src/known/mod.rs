@@ -11,7 +11,7 @@ mod tests;
 mod trie;
 
 pub(crate) use classify::{Classified, classify, join};
-pub(crate) use suggest::closest;
+pub use suggest::closest;
 pub(crate) use trie::{Known, known};
 
 use crate::text::Node;

@@ -4,10 +4,7 @@
 const BEGINNING_MIN: usize = 5;
 
 /// The candidate that a slip of the fingers would turn into `wrong`, if there is one.
-pub(crate) fn closest<'a>(
-    wrong: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn closest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
     let wanted = plain(wrong);
     let limit = (wanted.chars().count() / 3).clamp(1, 3);

@@ -81,6 +81,17 @@ fn is_variable(written: &str) -> bool {
     written.starts_with("${") && written.find('}') == Some(written.len() - 1)
 }
 
+/// A command line as it may be shown: what a flag like `--token` introduces, and what looks like a secret, is not.
+pub(super) fn arguments<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut before = None;
+    let mut shown = Vec::new();
+    for word in words {
+        shown.push(Around::root().item(before).text(word, None));
+        before = Some(word);
+    }
+    shown
+}
+
 /// What stands for a secret.
 pub(super) fn redacted(_: &str) -> String {
     MARK.to_owned()
@@ -100,14 +111,16 @@ fn is_secret_name(name: &str) -> bool {
 /// Takes out what a text itself gives away: `user:password@` and secret parameters of addresses, `--token=…`.
 fn outside(text: &str) -> String {
     let mut text = text.to_owned();
-    if let Some((name, _)) = text.split_once('=')
-        && name.starts_with('-')
+    // `--token=…`, `GITHUB_TOKEN=…` behind a docker's `-e`.
+    if let Some((name, value)) = text.split_once('=')
+        && is_word(name)
         && is_secret_name(name.trim_start_matches('-'))
+        && !value.is_empty()
     {
         return format!("{name}={MARK}");
     }
     if let Some((name, value)) = text.split_once(':')
-        && name.eq_ignore_ascii_case("authorization")
+        && is_header_name(name)
         && !value.is_empty()
     {
         return format!("{name}: {MARK}");
@@ -123,6 +136,16 @@ fn outside(text: &str) -> String {
         }
     }
     text
+}
+
+fn is_word(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+/// `Authorization`, `X-Api-Key`: what stands before the colon of a header that opens something.
+fn is_header_name(name: &str) -> bool {
+    name.eq_ignore_ascii_case("authorization")
+        || (name.contains('-') && is_word(name) && is_secret_name(name))
 }
 
 fn parameter(pair: &str) -> String {
@@ -160,8 +183,21 @@ mod tests {
         assert_eq!(outside("https://u:p@h/x"), "https://[redacted]@h/x");
         assert_eq!(outside("https://h/x?api_key=1&b=2"), "https://h/x?api_key=[redacted]&b=2");
         assert_eq!(outside("--api-key=abc"), "--api-key=[redacted]");
+        assert_eq!(outside("GITHUB_TOKEN=abc"), "GITHUB_TOKEN=[redacted]");
+        assert_eq!(outside("a token=abc"), "a token=abc");
         assert_eq!(outside("Authorization: Bearer x"), "Authorization: [redacted]");
+        assert_eq!(outside("X-Api-Key:abc"), "X-Api-Key: [redacted]");
         assert_eq!(outside("-y"), "-y");
+    }
+
+    #[test]
+    fn command_lines() {
+        let shown = |words: &[&str]| arguments(words.iter().copied()).join(" ");
+        assert_eq!(shown(&["npx", "--api-key", "abc", "x"]), "npx --api-key [redacted] x");
+        assert_eq!(
+            shown(&["docker", "-e", "A_TOKEN=1", "-e", "A"]),
+            "docker -e A_TOKEN=[redacted] -e A"
+        );
     }
 
     proptest::proptest! {

@@ -4,6 +4,9 @@
 //! the next `,` or closing bracket of the same level, so that one report names several mistakes; it stops at
 //! [`FAULTS_MAX`], and at the first fault about the nesting itself, after which everything would be noise.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use super::scan::{Scanner, SyntaxFault};
 use super::strings::{bare_key, begins_word, quoted, word_or_number};
 use super::tree::{FileId, Member, Node, Place, Value};
@@ -20,6 +23,8 @@ pub(crate) struct Parsed {
     pub(crate) faults: Vec<SyntaxFault>,
     /// Keys that stand twice in one object: the later place and the key. The last wins.
     pub(crate) duplicates: Vec<(Place, String)>,
+    /// The bytes of every value and key, by its place.
+    pub(crate) extents: BTreeMap<Place, Range<usize>>,
 }
 
 /// Says that parsing must stop; the fault is already noted.
@@ -29,6 +34,7 @@ struct Parser {
     scan: Scanner,
     faults: Vec<SyntaxFault>,
     duplicates: Vec<(Place, String)>,
+    extents: BTreeMap<Place, Range<usize>>,
     depth: usize,
 }
 
@@ -36,9 +42,16 @@ struct Parser {
 pub(crate) fn parse(text: &str, file: FileId) -> Parsed {
     let scan = Scanner::new(text, file);
     let start = scan.place();
-    let mut parser = Parser { scan, faults: Vec::new(), duplicates: Vec::new(), depth: 0 };
+    let mut parser = Parser {
+        scan,
+        faults: Vec::new(),
+        duplicates: Vec::new(),
+        extents: BTreeMap::new(),
+        depth: 0,
+    };
     let node = parser.document().unwrap_or(Node { place: start, value: Value::Null });
-    Parsed { node, faults: parser.faults, duplicates: parser.duplicates }
+    let Parser { faults, duplicates, extents, .. } = parser;
+    Parsed { node, faults, duplicates, extents }
 }
 
 impl Parser {
@@ -61,6 +74,7 @@ impl Parser {
 
     fn value(&mut self) -> Result<Node, Stop> {
         let place = self.scan.place();
+        let start = self.scan.offset();
         let value = match self.scan.peek() {
             Some('{') => self.nested(place, Self::object)?,
             Some('[') => self.nested(place, Self::array)?,
@@ -84,6 +98,7 @@ impl Parser {
             }
             None => return self.stop(place, "expected a value, found the end of the file", None),
         };
+        self.extents.insert(place, start..self.scan.offset());
         Ok(Node { place, value })
     }
 
@@ -141,6 +156,7 @@ impl Parser {
 
     fn member(&mut self) -> Result<Option<Member>, Stop> {
         let key_place = self.scan.place();
+        let start = self.scan.offset();
         let key = match self.scan.peek() {
             Some('"' | '\'') => quoted(&mut self.scan),
             Some(c) if begins_word(c) => bare_key(&mut self.scan),
@@ -163,6 +179,7 @@ impl Parser {
                 return Ok(None);
             }
         };
+        self.extents.insert(key_place, start..self.scan.offset());
         self.blank()?;
         if !self.scan.eat(':') {
             let place = self.scan.place();

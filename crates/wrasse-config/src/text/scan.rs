@@ -14,6 +14,8 @@ pub(crate) struct SyntaxFault {
 pub(super) struct Scanner {
     chars: Vec<char>,
     at: usize,
+    /// How many bytes of the text come before `at`, a byte order mark included.
+    offset: usize,
     file: FileId,
     line: u32,
     column: u32,
@@ -22,8 +24,13 @@ pub(super) struct Scanner {
 impl Scanner {
     pub(super) fn new(text: &str, file: FileId) -> Self {
         // A byte order mark is how some editors begin a file; it is not part of the text.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        Self { chars: text.chars().collect(), at: 0, file, line: 1, column: 1 }
+        let body = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let offset = text.len() - body.len();
+        Self { chars: body.chars().collect(), at: 0, offset, file, line: 1, column: 1 }
+    }
+
+    pub(super) fn offset(&self) -> usize {
+        self.offset
     }
 
     pub(super) fn place(&self) -> Place {
@@ -41,6 +48,7 @@ impl Scanner {
     pub(super) fn next(&mut self) -> Option<char> {
         let c = self.peek()?;
         self.at += 1;
+        self.offset += c.len_utf8();
         let ends_line = match c {
             '\n' | '\u{2028}' | '\u{2029}' => true,
             '\r' => self.peek() != Some('\n'),
