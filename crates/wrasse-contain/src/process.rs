@@ -24,6 +24,28 @@ pub struct ProcessIdentity {
     pub boot_id: String,
 }
 
+impl ProcessIdentity {
+    /// The process that has this number now. `None` when there is none.
+    pub fn of(pid: u32) -> Option<Self> {
+        let stat = stat(pid)?;
+        Some(Self { pid, start_ticks: stat.start_ticks, boot_id: boot_id() })
+    }
+
+    /// Whether this very process lives; a zombie does not.
+    pub fn is_alive(&self) -> bool {
+        self.boot_id == boot_id()
+            && stat(self.pid)
+                .is_some_and(|stat| stat.start_ticks == self.start_ticks && !stat.zombie)
+    }
+}
+
+/// Which pid namespace this is: numbers mean something only within one. Empty when the kernel does not say.
+pub fn pid_namespace() -> String {
+    std::fs::read_link("/proc/self/ns/pid")
+        .map(|link| link.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
 /// One process, as `/proc` shows it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessInfo {
@@ -68,9 +90,16 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?;
     let ppid = fields.next()?.parse().ok()?;
-    // Field 22 of the file; state is field 3, so 17 fields lie between the parent and it.
-    let start_ticks = fields.nth(17)?.parse().ok()?;
-    Some(Stat { pid, ppid, name, start_ticks, zombie: matches!(state, "Z" | "X" | "x") })
+    // Fields 20 and 22 of the file; state is field 3, so 15 fields lie between the parent and the first.
+    let threads = fields.nth(15)?.parse().ok()?;
+    let start_ticks = fields.nth(1)?.parse().ok()?;
+    Some(Stat { pid, ppid, name, start_ticks, zombie: has_ended(state, threads) })
+}
+
+/// Whether a process has ended and only waits to be reaped. One whose first thread ended before the others looks like
+/// that, and lives.
+fn has_ended(state: &str, threads: u64) -> bool {
+    matches!(state, "Z" | "X" | "x") && threads <= 1
 }
 
 /// Anonymous and shared memory of one process, 0 when it is gone.
@@ -139,13 +168,14 @@ fn parse_reading(pid: u32, bytes: &[u8]) -> Option<Reading> {
     // The state is field 3 of the file, and the first one here.
     let mut fields = rest.split_ascii_whitespace();
     let mut skip_to = |skipped: usize| fields.nth(skipped);
-    let zombie = matches!(skip_to(0)?, "Z" | "X" | "x");
+    let state = skip_to(0)?;
     let ppid = skip_to(0)?.parse().ok()?;
-    // 14 to 17: own user and system time, then those of reaped children; 22: start; 24: resident.
+    // 14 to 17: own user and system time, then those of reaped children; 20: threads; 22: start; 24: resident.
     let mut number = |skipped: usize| skip_to(skipped)?.parse::<u64>().ok();
     let cpu_ticks = number(9)? + number(0)?;
     let reaped_cpu_ticks = number(0)? + number(0)?;
-    let start_ticks = number(4)?;
+    let zombie = has_ended(state, number(2)?);
+    let start_ticks = number(1)?;
     let resident_pages = number(1)?;
     Some(Reading { pid, ppid, zombie, start_ticks, cpu_ticks, reaped_cpu_ticks, resident_pages })
 }
@@ -279,6 +309,8 @@ mod tests {
         assert!(!stat.zombie);
         let zombie = parse_stat(b"9 (\xff) Z 1 9 9 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0").unwrap();
         assert!(zombie.zombie);
+        let threaded = parse_stat(b"9 (x) Z 1 9 9 0 -1 0 0 0 0 0 0 0 0 0 20 0 2 0 5 0 0").unwrap();
+        assert!(!threaded.zombie, "only its first thread has ended");
         for bad in [&b""[..], b"1", b"1 (", b"1 (x", b"1 (x)", b")(", b"1 (x) S 1", b"x (y) S 1 1"]
         {
             assert_eq!(parse_stat(bad), None, "{bad:?}");

@@ -97,8 +97,21 @@ pub fn find(
     effort: Effort,
     proof: impl Fn(u64) -> Option<LeaseProof>,
 ) -> Result<Vec<Leftover>, SweepError> {
+    refuse_living_owner(installation, &spared())?;
+    find_of_dead_owners(installation, effort, proof)
+}
+
+/// [`find`] for an installation with several owners at a time, of which some may live: `proof` speaks for
+/// instances of owners that are proven dead, and for no other.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn find_of_dead_owners(
+    installation: u16,
+    effort: Effort,
+    proof: impl Fn(u64) -> Option<LeaseProof>,
+) -> Result<Vec<Leftover>, SweepError> {
     let spared = spared();
-    refuse_living_owner(installation, &spared)?;
     let boot_id = process::boot_id();
     let known = |instance| {
         let proof = proof(instance).filter(|proof| proof.boot_id == boot_id);

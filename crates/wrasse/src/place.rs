@@ -39,6 +39,12 @@ pub(crate) fn state_dir(common: &Common) -> Result<PathBuf, ExpectedError> {
     })
 }
 
+/// The state dir of `wrasse wrap`: no configuration is read for it. Without a home nothing can be kept, and the shim
+/// says so and works.
+pub(crate) fn wrap_state_dir(common: &Common) -> PathBuf {
+    asked_state_dir(common).map_or_else(|_| PathBuf::from("/dev/null/wrasse"), |(dir, _)| dir)
+}
+
 fn home() -> Option<PathBuf> {
     std::env::var_os("HOME").filter(|home| !home.is_empty()).map(Into::into)
 }

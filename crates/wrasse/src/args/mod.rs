@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use hosts::{DoctorArgs, ImportArgs, ReapArgs};
-pub(crate) use wrap::WrapArgs;
+pub(crate) use wrap::{Idle, WrapArgs, WrapScope};
 
 /// What the program was asked to do.
 #[derive(Debug, Parser)]

@@ -1,0 +1,455 @@
+//! The shim itself: one task, one loop, one event at a time.
+//!
+//! The loop reads the host and the server, writes to both from bounded queues, and performs what the [`Session`]
+//! orders. It ends when the host closes our stdin (ladder), when we are told to by a signal (ladder), or when the host
+//! is gone (no ladder: everything is killed at once). All three may come one after another.
+
+mod event;
+mod slot;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use wrasse_contain::{Ladder, StopOutcome};
+use wrasse_scope::clock::{self, BootInstant};
+
+use crate::catalogue::Catalogue;
+use crate::host::Host;
+use crate::identity;
+use crate::ledger::{self, Row, ShimRow};
+use crate::lines::Lines;
+use crate::options::{Manner, WrapOptions};
+use crate::place::{self, Place};
+use crate::server::{self, Launch, Launcher};
+use crate::session::{Ended, Output, Session, SessionOptions};
+use crate::stdio::{HostInput, HostOutput};
+use event::{Event, Signals};
+use slot::{Gone, Slot};
+
+/// Bytes that may wait for one side before the other is read no further.
+const QUEUE_MAX: usize = 1024 * 1024;
+/// What is read at once.
+const READ: usize = 16 * 1024;
+/// What of the server's stderr may wait for ours; the rest is left out.
+const STDERR_MAX: usize = 64 * 1024;
+/// How long a closed stdin leaves requests that it came after to reach a server that is being started.
+const DRAIN: Duration = Duration::from_secs(10);
+/// The exit code for a fault of our own.
+const INTERNAL: u8 = 70;
+/// How long our last words may take to reach the host.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// Who stands between the two sides.
+#[derive(Debug)]
+enum Brain {
+    Session(Box<Session>),
+    /// Nobody: bytes go through.
+    Pipe,
+}
+
+/// What the shim is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// The host has said all it has to say; some of it still has to reach the server.
+    Draining {
+        until: BootInstant,
+    },
+    /// The server is being ended, gently.
+    Ladder,
+    /// Nobody is served any more.
+    Over,
+}
+
+/// See the module.
+#[derive(Debug)]
+struct Shim {
+    brain: Brain,
+    phase: Phase,
+    launcher: Launcher,
+    row: Row,
+    host: Host,
+    signals: Signals,
+    input: Option<HostInput>,
+    output: HostOutput,
+    errors: Option<HostOutput>,
+    from_host: Lines,
+    slot: Slot,
+    exit: u8,
+    warned: bool,
+}
+
+/// Runs a shim until its host is done with it. Starts a runtime on this one thread.
+pub fn run(options: WrapOptions) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&format!("no event loop: {error}"), INTERNAL),
+    };
+    let code = runtime.block_on(async {
+        match Shim::new(options) {
+            Ok(shim) => Box::pin(shim.serve()).await,
+            Err(error) => refuse(&error, INTERNAL),
+        }
+    });
+    // What still runs on other threads is of no interest any more, and may hang.
+    runtime.shutdown_background();
+    code
+}
+
+/// Says why there is no shim; the code to leave with.
+pub fn refuse(why: &str, code: u8) -> ExitCode {
+    use std::io::Write as _;
+    drop(writeln!(std::io::stderr(), "wrasse wrap: {why}"));
+    ExitCode::from(code)
+}
+
+impl Shim {
+    fn new(options: WrapOptions) -> Result<Self, String> {
+        let host = Host::new();
+        let failed = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
+        let cwd = std::env::current_dir().map_err(failed("no working directory"))?;
+        let mut command = options.command.iter().cloned();
+        let launch = Launch {
+            name: options.name.clone(),
+            program: command.next().unwrap_or_default(),
+            args: command.collect(),
+            env: crate::tuning::server_environment(),
+            cwd,
+        };
+        let place = Place::open(&options.state_dir);
+        let scope = match options.scope {
+            crate::options::Scope::Private => "private",
+            crate::options::Scope::Shared => "shared",
+        };
+        let command = identity::redacted(&options.command);
+        let row = Row::new(&place, ShimRow::of_this_process(&place, &options.name, command, scope));
+        let brain = match options.manner {
+            Manner::Lazy => {
+                let session = SessionOptions {
+                    name: options.name.clone(),
+                    idle: options.idle,
+                    nonce: format!("wrasse-{}", place::hex(&place::random::<4>())),
+                };
+                let shelf = Catalogue::new(place.clone(), identity::parts(&launch));
+                Brain::Session(Box::new(Session::new(session, Box::new(shelf), clock::now())))
+            }
+            Manner::Transparent => Brain::Pipe,
+        };
+        let mut shim = Self {
+            brain,
+            phase: Phase::Serving,
+            launcher: Launcher::new(launch, place.clone(), row.clone()),
+            row,
+            host,
+            signals: Signals::new().map_err(failed("no signals"))?,
+            input: Some(HostInput::new().map_err(failed("stdin"))?),
+            output: HostOutput::new(rustix::stdio::stdout()).map_err(failed("stdout"))?,
+            errors: HostOutput::new(rustix::stdio::stderr()).ok(),
+            from_host: Lines::default(),
+            slot: Slot::default(),
+            exit: 0,
+            warned: false,
+        };
+        if let Some(fault) = &place.fault {
+            shim.warn_unwritten(fault);
+        }
+        if let Err(error) = shim.row.change(|_| {}) {
+            shim.warn_unwritten(&error.to_string());
+        }
+        Ok(shim)
+    }
+
+    /// Once: nothing of the host's session depends on it.
+    fn warn_unwritten(&mut self, fault: &str) {
+        if !std::mem::replace(&mut self.warned, true) {
+            self.say(&format!(
+                "the state dir cannot be written ({fault}): servers are contained all the same; nothing is kept in \
+                 the catalogue, and wrasse ps does not see this shim"
+            ));
+        }
+    }
+
+    async fn serve(mut self) -> ExitCode {
+        self.sweep().await;
+        if matches!(self.brain, Brain::Pipe) {
+            self.slot.start(self.launcher.clone());
+        }
+        let mut buffers = event::Buffers::new(READ);
+        while self.phase != Phase::Over {
+            let event = self.next(&mut buffers).await;
+            self.handle(event, &buffers);
+            self.obey();
+            self.advance_phase();
+        }
+        let exit = self.exit;
+        self.finish().await;
+        ExitCode::from(exit)
+    }
+
+    /// Ends what dead shims of this state dir left behind, if there is any sign of some.
+    async fn sweep(&mut self) {
+        let state_dir = self.launcher.state_dir().to_owned();
+        match ledger::sweep(&state_dir).await {
+            Ok(report) if report.found > 0 => self.say(&format!(
+                "ended {} of {} processes that a dead shim had left behind",
+                report.ended, report.found
+            )),
+            Ok(_) => {}
+            Err(error) => {
+                self.say(&format!("cannot look for what dead shims left behind: {error}"));
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event, buffers: &event::Buffers) {
+        match event {
+            Event::HostGone => {
+                self.phase = Phase::Over;
+                self.slot.abandon();
+            }
+            Event::Signal => match self.phase {
+                Phase::Serving | Phase::Draining { .. } => self.begin_ladder(),
+                // Once more is an order.
+                Phase::Ladder | Phase::Over => {
+                    self.phase = Phase::Over;
+                    self.slot.abandon();
+                }
+            },
+            Event::HostBytes(Ok(count)) if count > 0 => self.host_bytes(&buffers.host[..count]),
+            Event::HostBytes(_) | Event::HostHungUp => self.host_closed(),
+            Event::HostTakes(Ok(())) => {}
+            Event::HostTakes(Err(_)) => {
+                // It will never hear us again.
+                self.output.queue.clear();
+                if self.phase == Phase::Serving {
+                    self.host_closed();
+                }
+            }
+            Event::ErrorsTaken(Ok(())) => {}
+            Event::ErrorsTaken(Err(_)) => self.errors = None,
+            Event::Started(Ok(running)) => {
+                if let Some(fault) = &running.unwritten {
+                    self.warn_unwritten(fault);
+                }
+                self.slot.run(*running);
+                if let Brain::Session(session) = &mut self.brain {
+                    session.started(clock::now());
+                }
+            }
+            Event::Started(Err(fault)) => self.start_failed(&fault),
+            Event::ServerBytes(Ok(count)) if count > 0 => {
+                self.server_bytes(&buffers.server[..count]);
+            }
+            Event::ServerBytes(_) => {
+                self.slot.stdout = None;
+                self.stop_server("closed its standard output");
+            }
+            Event::ServerTakes(Ok(())) => self.slot.written(),
+            Event::ServerTakes(Err(_)) => {
+                self.slot.close_stdin();
+                self.stop_server("closed its standard input");
+            }
+            Event::ServerErrors(Ok(count)) if count > 0 => {
+                let bytes = &buffers.errors[..count];
+                self.slot.last_words.push(bytes);
+                self.pass_stderr(bytes);
+            }
+            Event::ServerErrors(_) => self.slot.stderr = None,
+            Event::Exited(exit) => {
+                let how = server::how(exit);
+                self.stop_server(&how);
+            }
+            Event::Stopped(outcome) => self.server_ended(&outcome),
+            Event::Tick => {
+                if let Brain::Session(session) = &mut self.brain {
+                    session.tick(clock::now());
+                }
+            }
+        }
+    }
+
+    fn host_bytes(&mut self, bytes: &[u8]) {
+        let Brain::Session(session) = &mut self.brain else {
+            self.slot.to_server.push(bytes.to_vec());
+            return;
+        };
+        self.from_host.push(bytes);
+        let now = clock::now();
+        while let Some(line) = self.from_host.next_line() {
+            session.host_line(line, now);
+        }
+        if self.from_host.take_too_long() > 0 {
+            self.say("the host wrote a line of more than 32 MiB; it is left out");
+        }
+    }
+
+    fn server_bytes(&mut self, bytes: &[u8]) {
+        let Brain::Session(session) = &mut self.brain else {
+            self.output.queue.push(bytes.to_vec());
+            return;
+        };
+        self.slot.lines.push(bytes);
+        let now = clock::now();
+        while let Some(line) = self.slot.lines.next_line() {
+            session.server_line(line, now);
+        }
+        if self.slot.lines.take_too_long() > 0 {
+            let name = self.launcher.name().to_owned();
+            self.say(&format!("{name} wrote a line of more than 32 MiB; it is left out"));
+        }
+    }
+
+    fn pass_stderr(&mut self, bytes: &[u8]) {
+        if let Some(errors) = &mut self.errors
+            && errors.queue.bytes() < STDERR_MAX
+        {
+            errors.queue.push(bytes.to_vec());
+        }
+    }
+
+    fn start_failed(&mut self, fault: &str) {
+        self.slot.start_failed();
+        match &mut self.brain {
+            Brain::Session(session) => session.start_failed(fault, clock::now()),
+            Brain::Pipe => {
+                let name = self.launcher.name().to_owned();
+                self.say(&format!("the MCP server {name} cannot be started: {fault}"));
+                self.exit = 1;
+                self.phase = Phase::Over;
+            }
+        }
+    }
+
+    /// Begins to end a server that nobody asked to end.
+    fn stop_server(&mut self, how: &str) {
+        self.slot.stop(how, Ladder::default());
+    }
+
+    fn server_ended(&mut self, outcome: &StopOutcome) {
+        let left = self.slot.last_lines();
+        if !left.is_empty() {
+            self.server_bytes(&left);
+        }
+        let ended = self.slot.ended();
+        if outcome.proven_empty {
+            self.launcher.forget(ended.instance);
+        } else {
+            let name = self.launcher.name().to_owned();
+            self.say(&format!(
+                "{} processes of {name} are still there; they are being ended (wrasse ps)",
+                outcome.survivors
+            ));
+        }
+        match &mut self.brain {
+            Brain::Session(session) => match self.phase {
+                Phase::Serving | Phase::Draining { .. } => {
+                    let Gone { how, last_words, .. } = ended;
+                    session.ended(&Ended { how, last_words }, clock::now());
+                }
+                // The host has gone away, or is about to.
+                Phase::Ladder | Phase::Over => {}
+            },
+            Brain::Pipe => {
+                if let Some(wrasse_contain::LeaderExit::Code(code)) = outcome.leader
+                    && self.phase == Phase::Serving
+                {
+                    self.exit = u8::try_from(code).unwrap_or(1);
+                }
+                self.phase = Phase::Over;
+            }
+        }
+    }
+
+    /// The host has closed our stdin.
+    fn host_closed(&mut self) {
+        self.input = None;
+        if self.phase != Phase::Serving {
+            return;
+        }
+        let unsent = match &self.brain {
+            Brain::Session(session) => session.has_unsent(),
+            Brain::Pipe => self.slot.is_starting(),
+        };
+        if unsent && !self.host.is_gone() {
+            self.phase = Phase::Draining { until: clock::now() + DRAIN };
+        } else {
+            self.begin_ladder();
+        }
+    }
+
+    fn begin_ladder(&mut self) {
+        self.input = None;
+        self.phase = Phase::Ladder;
+        if self.host.is_gone() {
+            self.phase = Phase::Over;
+        }
+        self.slot.close_stdin_when_written();
+        self.slot.stop("was ended with its host", Ladder::default());
+    }
+
+    /// Performs what the session orders.
+    fn obey(&mut self) {
+        loop {
+            let Brain::Session(session) = &mut self.brain else { return };
+            let Some(output) = session.next_output() else { return };
+            match output {
+                Output::ToHost(line) => self.output.queue.push_line(line),
+                Output::ToServer(line) => self.slot.to_server.push_line(line),
+                Output::Say(text) => self.say(&text),
+                Output::Start => match self.phase {
+                    Phase::Serving | Phase::Draining { .. } => {
+                        self.slot.start(self.launcher.clone());
+                    }
+                    Phase::Ladder | Phase::Over => {}
+                },
+                Output::Stop => {
+                    let calls = session.counts().calls;
+                    if let Some(instance) = self.slot.instance() {
+                        self.launcher.note_calls(instance, calls);
+                    }
+                    self.slot.close_stdin_when_written();
+                    self.slot.stop("was ended", Ladder::default());
+                }
+            }
+        }
+    }
+
+    fn advance_phase(&mut self) {
+        if let Phase::Draining { until } = self.phase {
+            let unsent = match &self.brain {
+                Brain::Session(session) => session.has_unsent(),
+                Brain::Pipe => self.slot.is_starting(),
+            };
+            if !unsent || clock::now() >= until {
+                self.begin_ladder();
+            }
+        }
+        if self.phase == Phase::Ladder && self.slot.is_empty() {
+            self.phase = Phase::Over;
+        }
+    }
+
+    /// Proves that nothing is left, says the last words, and removes the row.
+    async fn finish(mut self) {
+        self.slot.abandon();
+        self.launcher.kill_all().await;
+        let flush = async {
+            while !self.output.queue.is_empty() && self.output.write_some().await.is_ok() {}
+            if let Some(errors) = &mut self.errors {
+                while !errors.queue.is_empty() && errors.write_some().await.is_ok() {}
+            }
+        };
+        if !self.host.is_gone() {
+            // Nobody reads: then nobody does.
+            drop(tokio::time::timeout(FLUSH, flush).await);
+        }
+        self.row.remove();
+    }
+
+    fn say(&mut self, text: &str) {
+        if let Some(errors) = &mut self.errors {
+            errors.queue.push(format!("wrasse wrap: {text}\n").into_bytes());
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What can happen to a shim, and waiting for it.
+
+use std::future::pending;
+use std::io;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use wrasse_contain::{LeaderExit, StopOutcome};
+use wrasse_scope::clock;
+
+use super::{Brain, Phase, QUEUE_MAX, Shim};
+use crate::server::Running;
+
+/// One thing that happened.
+pub(super) enum Event {
+    HostGone,
+    Signal,
+    HostBytes(io::Result<usize>),
+    HostHungUp,
+    HostTakes(io::Result<()>),
+    ErrorsTaken(io::Result<()>),
+    Started(Result<Box<Running>, String>),
+    ServerBytes(io::Result<usize>),
+    ServerTakes(io::Result<()>),
+    ServerErrors(io::Result<usize>),
+    Exited(LeaderExit),
+    Stopped(StopOutcome),
+    Tick,
+}
+
+/// What is read into.
+#[derive(Debug)]
+pub(super) struct Buffers {
+    pub(super) host: Vec<u8>,
+    pub(super) server: Vec<u8>,
+    pub(super) errors: Vec<u8>,
+}
+
+impl Buffers {
+    pub(super) fn new(size: usize) -> Self {
+        Self { host: vec![0; size], server: vec![0; size], errors: vec![0; size / 4] }
+    }
+}
+
+/// The signals that mean "end".
+#[derive(Debug)]
+pub(super) struct Signals(Vec<Signal>);
+
+impl Signals {
+    pub(super) fn new() -> io::Result<Self> {
+        let ignored = ignored_signals();
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+        // Who starts us under nohup means it.
+        let heeded = kinds.into_iter().filter(|kind| {
+            *kind == SignalKind::terminate() || ignored & (1 << (kind.as_raw_value() - 1)) == 0
+        });
+        heeded.map(signal).collect::<io::Result<Vec<_>>>().map(Self)
+    }
+
+    async fn wait(&mut self) {
+        let [first, others @ ..] = self.0.as_mut_slice() else { return pending().await };
+        match others {
+            [second, third] => tokio::select! {
+                _ = first.recv() => {}
+                _ = second.recv() => {}
+                _ = third.recv() => {}
+            },
+            [second] => tokio::select! {
+                _ = first.recv() => {}
+                _ = second.recv() => {}
+            },
+            _ => drop(first.recv().await),
+        }
+    }
+}
+
+/// The signals that this process ignores, as a mask.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+impl Shim {
+    /// Waits for the next thing to happen. What has room is read, what has something is written.
+    pub(super) async fn next(&mut self, buffers: &mut Buffers) -> Event {
+        let now = clock::now();
+        let (tick, waiting) = match &self.brain {
+            Brain::Session(session) => (session.wake_at(now), session.waiting_bytes()),
+            Brain::Pipe => (None, 0),
+        };
+        let tick = match self.phase {
+            Phase::Draining { until } => Some(tick.map_or(until, |tick| tick.min(until))),
+            Phase::Serving | Phase::Ladder | Phase::Over => tick,
+        };
+        let full = self.slot.to_server.bytes() + waiting > QUEUE_MAX;
+        let room_for_server = self.output.queue.bytes() <= QUEUE_MAX;
+        let slot = &mut self.slot;
+        let (starting, stopping) = (&mut slot.starting, &mut slot.stopping);
+        tokio::select! {
+            biased;
+            () = self.host.gone(), if self.phase != Phase::Over => Event::HostGone,
+            () = self.signals.wait() => Event::Signal,
+            outcome = or_never(stopping.as_mut()) => Event::Stopped(outcome),
+            exit = async {
+                match &slot.exit {
+                    Some(exit) => exit.wait().await,
+                    None => pending().await,
+                }
+            } => Event::Exited(exit),
+            started = or_never(starting.as_mut()) => Event::Started(started.map(Box::new)),
+            taken = self.output.write_some() => Event::HostTakes(taken),
+            taken = async {
+                match (&mut slot.stdin, slot.to_server.is_empty()) {
+                    (Some(stdin), false) => stdin.write(slot.to_server.front()).await,
+                    (Some(_) | None, _) => pending().await,
+                }
+            } => Event::ServerTakes(taken.map(|count| slot.to_server.advance(count))),
+            count = async {
+                match &mut slot.stdout {
+                    Some(stdout) if room_for_server => stdout.read(&mut buffers.server).await,
+                    Some(_) | None => pending().await,
+                }
+            } => Event::ServerBytes(count),
+            count = async {
+                match &mut slot.stderr {
+                    Some(stderr) => stderr.read(&mut buffers.errors).await,
+                    None => pending().await,
+                }
+            } => Event::ServerErrors(count),
+            count = async {
+                match &self.input {
+                    Some(input) if !full => input.read(&mut buffers.host).await,
+                    Some(_) | None => pending().await,
+                }
+            } => Event::HostBytes(count),
+            () = async {
+                match &self.input {
+                    Some(input) if full => input.hung_up().await,
+                    Some(_) | None => pending().await,
+                }
+            } => Event::HostHungUp,
+            taken = async {
+                match &mut self.errors {
+                    Some(errors) => errors.write_some().await,
+                    None => pending().await,
+                }
+            } => Event::ErrorsTaken(taken),
+            () = async {
+                match tick {
+                    Some(at) => clock::sleep_until(at).await,
+                    None => pending().await,
+                }
+            } => Event::Tick,
+        }
+    }
+}
+
+async fn or_never<T>(future: Option<&mut super::slot::Boxed<T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => pending().await,
+    }
+}
