@@ -1,4 +1,4 @@
-//! Checks, tests, storms, benches and builds: `cargo xtask ci|test|storm|layers|bench|dist`.
+//! Checks, tests, storms, benches and builds: `cargo xtask ci|test|storm|soak|layers|bench|dist`.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -12,6 +12,7 @@ mod dist;
 mod layers;
 mod shell;
 mod sizes;
+mod soak;
 mod storm;
 mod test;
 
@@ -46,6 +47,8 @@ enum Task {
     },
     /// SIGKILL parts of a busy Wrasse at random instants, and look for what is left and who was hit
     Storm(storm::Args),
+    /// Start and end servers a thousand times, and look whether the gateway holds what it held before
+    Soak(soak::Args),
     /// Build the release binary, static where the musl target is installed
     Dist,
 }
@@ -60,6 +63,7 @@ fn main() -> anyhow::Result<()> {
         Task::Deps => deps::check(),
         Task::Bench { what } => bench::run(what),
         Task::Storm(args) => storm::run(&args),
+        Task::Soak(args) => soak::run(&args),
         Task::Dist => dist::run(),
     }
 }

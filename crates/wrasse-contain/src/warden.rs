@@ -33,6 +33,8 @@ pub struct WardenExec {
     pub state_dir: PathBuf,
     /// The gateway's full argv, its own name first.
     pub args: Vec<OsString>,
+    /// Variables of the gateway besides those that this process has.
+    pub env: Vec<(OsString, OsString)>,
 }
 
 /// Becomes the warden, which starts our own executable again with `args`. Returns only when that failed.
@@ -47,7 +49,7 @@ pub fn exec(how: &WardenExec) -> ContainError {
     });
     let number =
         fd.as_ref().map_or_else(|_| OsString::from("-"), |fd| fd.as_raw_fd().to_string().into());
-    let become_warden = |program: &Program| Err(exec_program(program, &number, &path, &how.args));
+    let become_warden = |program: &Program| Err(exec_program(program, &number, &path, how));
     match image::locate(how.guard, &how.state_dir, &mut Vec::new(), become_warden) {
         Err(error) => error,
         Ok(program) => unreachable!("{} was neither executed nor refused", program.word()),
@@ -55,13 +57,14 @@ pub fn exec(how: &WardenExec) -> ContainError {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the crate that executes the guard program")]
-fn exec_program(program: &Program, fd: &OsString, path: &Path, args: &[OsString]) -> io::Error {
+fn exec_program(program: &Program, fd: &OsString, path: &Path, how: &WardenExec) -> io::Error {
     Command::new(program.path())
         .arg0(WARDEN_NAME)
         .arg(WARDEN_ROLE)
         .arg(fd)
         .arg(path)
-        .args(args)
+        .args(&how.args)
+        .envs(how.env.iter().map(|(name, value)| (name, value)))
         .exec()
 }
 

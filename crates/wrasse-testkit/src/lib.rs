@@ -9,7 +9,11 @@
 )]
 
 pub mod fixture;
+pub mod namespace;
+pub mod nobody;
 pub mod oracle;
 pub mod processes;
+mod rpc;
+pub mod soak;
 pub mod station;
 pub mod storm;

@@ -20,7 +20,7 @@ pub(crate) fn become_warden() {
     let args = ["gateway", "--exact", "scenario::entry", "--nocapture", "--test-threads=1"];
     // Under the warden this program plays another part; the environment is passed through.
     let args = args.map(std::ffi::OsString::from).to_vec();
-    let error = warden::exec(&WardenExec { guard, state_dir: state_dir(), args });
+    let error = warden::exec(&WardenExec { guard, state_dir: state_dir(), args, env: Vec::new() });
     panic!("not the warden: {error}");
 }
 

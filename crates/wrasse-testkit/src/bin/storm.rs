@@ -1,14 +1,11 @@
 //! The storm: `wrasse-storm [--rounds N] [--from N] [--seed S] [--jobs J] [--only CLASS]… [--guard WAY]
 //! [--layers LIST] [--real-servers NODE_MODULES] [--record FILE] [--as-nobody]`.
 
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
+use wrasse_testkit::nobody;
 use wrasse_testkit::storm::{Kill, Options, run};
-
-const NOBODY: u32 = 65_534;
-const PROGRAMS: [&str; 4] = ["wrasse", "wrasse-fixture", "wrasse-oracle", "wrasse-storm"];
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 fn main() -> ExitCode {
@@ -16,7 +13,7 @@ fn main() -> ExitCode {
     let before = words.len();
     words.retain(|word| word != "--as-nobody");
     if words.len() < before {
-        return as_nobody(&words);
+        return nobody::again(&words);
     }
     let options = match options(&words) {
         Ok(options) => options,
@@ -66,63 +63,4 @@ fn options(words: &[String]) -> Result<Options, String> {
 fn seed() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(1, |since| since.as_secs())
-}
-
-/// Copies the programs to where an ordinary user may read them, and storms as one without any privilege.
-#[expect(
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    reason = "starts itself as another user"
-)]
-fn as_nobody(words: &[String]) -> ExitCode {
-    if let Err(error) = open_record(words) {
-        eprintln!("wrasse-storm: --record: {error}");
-        return ExitCode::FAILURE;
-    }
-    let folder = match copies() {
-        Ok(folder) => folder,
-        Err(error) => {
-            eprintln!("wrasse-storm: cannot copy the programs: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let status = Command::new(folder.path().join("wrasse-storm"))
-        .args(words)
-        .current_dir(folder.path())
-        .env("HOME", folder.path())
-        .gid(NOBODY)
-        .uid(NOBODY)
-        .status();
-    match status {
-        Ok(status) if status.success() => ExitCode::SUCCESS,
-        Ok(status) => ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)),
-        Err(error) => {
-            eprintln!("wrasse-storm: cannot become nobody: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Makes the file that the rounds are recorded in, for everybody to write.
-fn open_record(words: &[String]) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let named = words.windows(2).find(|pair| pair[0] == "--record");
-    let Some([_, path]) = named else { return Ok(()) };
-    let file = std::fs::File::options().create(true).append(true).open(path)?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o666))
-}
-
-fn copies() -> std::io::Result<tempfile::TempDir> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let exe = std::env::current_exe()?;
-    let from = exe.parent().unwrap_or(Path::new("/"));
-    let folder = tempfile::Builder::new().prefix("wrasse-storm-").tempdir()?;
-    let open = |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755));
-    open(folder.path())?;
-    for name in PROGRAMS {
-        let copy = folder.path().join(name);
-        std::fs::copy(from.join(name), &copy)?;
-        open(&copy)?;
-    }
-    Ok(folder)
 }

@@ -9,7 +9,6 @@ mod aim;
 mod cast;
 mod plan;
 mod round;
-mod rpc;
 mod stage;
 mod table;
 

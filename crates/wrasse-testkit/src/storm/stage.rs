@@ -11,8 +11,8 @@ use serde_json::json;
 use super::Options;
 use super::cast::Cast;
 use super::plan::Chance;
-use super::rpc::Rpc;
 use super::table::{Entry, Id, Table};
+use crate::rpc::Rpc;
 use crate::station::{PATIENCE, Station};
 
 const TOKEN: &str = "storm-token";

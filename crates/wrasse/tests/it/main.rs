@@ -12,6 +12,7 @@ mod host;
 mod hygiene;
 mod input;
 mod pid_one;
+mod soak;
 mod storm;
 mod table;
 mod terminal;

@@ -7,118 +7,32 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use wrasse_testkit::fixture::Mode;
+use wrasse_testkit::namespace::{AS_ANYBODY, AS_ROOT, permits};
 use wrasse_testkit::processes::{self, Process};
-use wrasse_testkit::station::{PATIENCE, Station, eventually, text};
+use wrasse_testkit::station::{PATIENCE, Station, eventually};
 
 use crate::hygiene::{configure, hold, look, named};
 
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
-const CYCLES: usize = 50;
-const MIXED: [Mode; 6] =
-    [Mode::Ok, Mode::Npx, Mode::Daemon, Mode::TermDeaf, Mode::LeaderDies, Mode::Zombie];
 /// Trees that are ended beside strangers, and how often each is looked at.
 const ROUNDS: usize = 5;
 const LOOKS: usize = 10;
 /// Set for the test program itself when it runs inside a namespace.
 const INSIDE: &str = "WRASSE_TEST_INSIDE";
 
-/// Namespaces as root makes them, and as anybody may.
-const AS_ROOT: [&str; 5] = ["unshare", "-p", "-f", "--mount-proc", "--kill-child"];
-const AS_ANYBODY: [&str; 7] = ["unshare", "-U", "-r", "-p", "-f", "--mount-proc", "--kill-child"];
-
 /// Whether the machine lets us make such a namespace.
-#[expect(clippy::disallowed_methods, reason = "asks the machine")]
 fn permitted(test: &str, launcher: &[&str]) -> bool {
-    let tried = Command::new(launcher[0]).args(&launcher[1..]).arg("true").output();
-    let permitted = tried.as_ref().is_ok_and(|output| output.status.success());
-    if !permitted {
-        let why = tried.map_or_else(|error| error.to_string(), |output| text(&output.stderr));
-        eprintln!("SKIPPED {test} under {}: {}", launcher.join(" "), why.trim());
+    let permitted = permits(launcher);
+    if let Err(why) = &permitted {
+        eprintln!("SKIPPED {test} under {}: {why}", launcher.join(" "));
     }
-    permitted
-}
-
-/// One server a fixture and one session each; every run asks its own server once.
-fn mixed() -> Station {
-    let station = Station::new();
-    let (mut servers, mut agents, mut rules) = (json!({}), Vec::new(), Vec::new());
-    for mode in MIXED {
-        let name = mode.name();
-        servers[name] = station.fixture(mode);
-        servers[name]["lifecycle"]["stop"] = json!({ "eof": "50ms", "term": "50ms" });
-        agents.push(json!({ "id": name, "tools": { "allow": [format!("{name}__*")] } }));
-        rules.push(json!({ "when": { "agent": name, "last": "user" },
-            "reply": { "calls": [{ "name": format!("{name}__echo"), "arguments": { "text": "x" } }] } }));
-    }
-    station.configure(
-        json!({ "agents": { "list": agents }, "mcp": { "servers": servers } }),
-        &json!({ "rules": rules, "otherwise": { "text": "done" } }),
-    );
-    station
+    permitted.is_ok()
 }
 
 /// The process that is PID 1 in there, by its number out here.
 fn pid_one(station: &mut Station) -> u32 {
     named(&station.oracle.list(), "wrasse-warden")[0].pid
-}
-
-fn own_process(process: &Process) -> bool {
-    process.name == "unshare"
-        || process.name.starts_with("wrasse-warden")
-        || process.cmdline.contains("gateway run")
-}
-
-/// Nothing but the gateway, its warden and what made the namespace; zombies are something.
-fn assert_only_ours(station: &mut Station, what: &str) {
-    let quiet =
-        |seen: &[Process]| seen.iter().all(|process| own_process(process) && process.state != 'Z');
-    let left = station.oracle.wait_until(Duration::from_secs(10), quiet);
-    assert!(left.is_ok(), "{what}: {left:#?}\n{}", station.log());
-}
-
-fn cycles_as_pid_one(launcher: &[&str]) {
-    let mut station = mixed();
-    station.set_launcher(launcher);
-    station.start();
-    let init = pid_one(&mut station);
-    let status = std::fs::read_to_string(format!("/proc/{init}/status")).unwrap();
-    let numbers = status.lines().find(|line| line.starts_with("NSpid:")).unwrap();
-    assert!(numbers.ends_with("\t1"), "{numbers}");
-    for cycle in 0..CYCLES {
-        let mode = MIXED[cycle % MIXED.len()];
-        let key = format!("agent:{}:{cycle}", mode.name());
-        let answer = station.ok(&["agent", "-m", "go", "--session-key", &key]);
-        assert_eq!(answer.trim(), "done", "{mode:?}\n{}", station.log());
-        if cycle % MIXED.len() == MIXED.len() - 1 {
-            assert_only_ours(&mut station, &format!("after cycle {cycle}"));
-        }
-    }
-    assert_only_ours(&mut station, "after all cycles");
-    // The order of a container's end.
-    assert_eq!(station.oracle.signal(&[init], SIGTERM), 1);
-    let launched = station.warden.take().unwrap();
-    assert_eq!(station.oracle.exit_code(launched, PATIENCE), Some(0), "{}", station.log());
-    station.assert_empty();
-    station.assert_ledger_closed();
-    let open = station.query("SELECT count(*) FROM runs WHERE end_reason IS NULL");
-    assert_eq!(open.trim(), "0");
-}
-
-/// failure mode G1, G2, G3.
-#[test]
-fn fifty_cycles_as_pid_one_leave_no_zombie() {
-    if permitted("fifty_cycles_as_pid_one_leave_no_zombie", &AS_ROOT) {
-        cycles_as_pid_one(&AS_ROOT);
-    }
-}
-
-/// failure mode G1, G2, G3, without any privilege outside the namespace.
-#[test]
-fn fifty_cycles_as_pid_one_of_a_user_namespace_leave_no_zombie() {
-    if permitted("fifty_cycles_as_pid_one_of_a_user_namespace_leave_no_zombie", &AS_ANYBODY) {
-        cycles_as_pid_one(&AS_ANYBODY);
-    }
 }
 
 /// TERM to PID 1 in mid-call drains, as a container's stop does; KILL of the gateway ends the container.

@@ -8,14 +8,14 @@ use serde_json::Value;
 
 /// A way to one gateway.
 #[derive(Debug, Clone)]
-pub(super) struct Rpc {
-    pub(super) port: u16,
-    pub(super) token: String,
+pub(crate) struct Rpc {
+    pub(crate) port: u16,
+    pub(crate) token: String,
 }
 
 impl Rpc {
     /// Calls a method.
-    pub(super) fn call(
+    pub(crate) fn call(
         &self,
         method: &str,
         params: &Value,
@@ -38,7 +38,7 @@ impl Rpc {
     }
 
     /// Whether the gateway says that it is ready.
-    pub(super) fn ready(&self) -> bool {
+    pub(crate) fn ready(&self) -> bool {
         let request = "GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
         self.exchange(request, Duration::from_secs(5)).is_ok_and(|(status, _)| status == 200)
     }
