@@ -1,5 +1,7 @@
 //! The arguments of the commands that deal with other hosts.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 /// `wrasse reap …`
@@ -22,8 +24,28 @@ pub(crate) struct ReapArgs {
 /// `wrasse import HOST …`
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ImportArgs {
-    /// openclaw, claude-code, claude-desktop, codex, cursor, vscode or gemini
+    /// Whose servers
+    #[arg(value_parser = host_names())]
     pub(crate) host: String,
+    /// Let its servers go through Wrasse: those named, else all that it starts as programs
+    #[arg(long, value_name = "NAME", num_args = 0.., conflicts_with = "undo")]
+    pub(crate) wrap: Option<Vec<String>>,
+    /// Put its files back as they were, byte for byte
+    #[arg(long)]
+    pub(crate) undo: bool,
+    /// With --undo: put back only the command and args of each server; for a file that was changed since
+    #[arg(long, requires = "undo")]
+    pub(crate) entries_only: bool,
+    /// Show what would change and write nothing; so it is without --yes
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// This file instead of the host's usual ones
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+fn host_names() -> clap::builder::PossibleValuesParser {
+    wrasse_hosts::import::Host::ALL.map(wrasse_hosts::import::Host::name).into()
 }
 
 /// `wrasse doctor …`
