@@ -10,6 +10,7 @@ mod confined;
 mod firings;
 mod host;
 mod hygiene;
+mod import;
 mod input;
 mod pid_one;
 mod soak;
