@@ -183,6 +183,7 @@ impl Prepared {
             Stage::Fork => guardian("fork the server", source),
             Stage::Fds => guardian("give the server its stdio", source),
             Stage::Limits => guardian("set the server's limits", source),
+            Stage::Hold => SpawnError::Helpless { source },
         }
     }
 

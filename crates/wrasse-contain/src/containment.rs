@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{getpid, set_child_subreaper};
 use tokio::net::unix::pipe;
 use wrasse_guard::Mark;
-use wrasse_guard::protocol::{Degraded, Order};
+use wrasse_guard::protocol::{Degraded, Order, Stage, VERSION};
 
 use crate::cgroup::{Layers, Leaf, Leaves};
 use crate::contained::{Leash, wait};
@@ -23,7 +24,7 @@ use crate::spawn::{self, ServerSpec};
 use crate::view::View;
 use crate::{
     ContainError, Limits, PipeReceiver, PipeSender, Prepared, ProcessInfo, SpawnError, TreeAccount,
-    accounts, lookup, mark, process, signal, warden,
+    accounts, floor, lookup, mark, process, signal, warden,
 };
 
 /// How long a guardian may take from its start to its readiness; on a loaded machine this is long.
@@ -124,21 +125,26 @@ impl Containment {
         signal::reset_sigchld()
             .map_err(|source| ContainError::Setup { step: "reset SIGCHLD", source })?;
         let registry = Registry::of_this_process()?;
-        set_child_subreaper(Some(getpid())).map_err(|errno| ContainError::Setup {
-            step: "become a subreaper",
-            source: errno.into(),
-        })?;
+        set_child_subreaper(Some(getpid()))
+            .map_err(|errno| ContainError::NoSubreaper { source: errno.into() })?;
         let depth = mark::depth_below(inherited);
         let own = Mark::new(depth, options.installation, Mark::GATEWAY_LEASE);
         let marked = match own.map(mark::carry) {
             Some(Ok(())) => true,
             Some(Err(error)) => {
-                notes.push(format!("resource limit mark refused: {error}"));
+                tracing::debug!(%error, "the resource limit mark is refused");
                 false
             }
             None => false,
         };
         registry.set_marked(marked);
+        if !wrasse_guard::probe::proc_is_ours() {
+            return Err(ContainError::NoProc);
+        }
+        let floor = floor::probe(&options.state_dir, marked);
+        for missing in floor.iter().filter(|found| !found.works) {
+            notes.push(format!("no {}: {}", missing.name, missing.without));
+        }
         let probe = |program: &Program| spawn::probe(&registry, program);
         let program = image::locate(options.guard, &options.state_dir, &mut notes, probe)?;
         let enter = |leaf: &std::path::Path| spawn::try_leaf(&registry, &program, leaf);
@@ -154,6 +160,7 @@ impl Containment {
             guard: program.word().to_owned(),
             rlimit_mark: marked,
             subreaper: true,
+            floor,
             layers: std::iter::once("floor".to_owned()).chain(above).collect(),
             controllers: leaves
                 .as_ref()
@@ -264,6 +271,14 @@ impl Containment {
             (Some(degraded), None) => {
                 self.note_refused(&guardian.name, degraded);
                 Ok(())
+            }
+            (_, Some((Stage::Spec, errno))) if errno == Errno::PROTO.raw_os_error() => {
+                // Guards before version 3 do not say theirs, and a spec of ours is never malformed.
+                let theirs = view.unlike.map_or_else(|| "2 or older".to_owned(), |v| v.to_string());
+                Err(SpawnError::Version { ours: VERSION, theirs })
+            }
+            (_, Some((Stage::Hold, errno))) => {
+                Err(SpawnError::Helpless { source: io::Error::from_raw_os_error(errno) })
             }
             (_, Some((stage, errno))) => {
                 let source = io::Error::from_raw_os_error(errno);

@@ -19,8 +19,26 @@ pub enum ContainError {
         #[source]
         source: io::Error,
     },
+    /// Daemons of servers would escape: nothing is started without this.
+    #[error(
+        "refused to be a subreaper ({source}), without which daemons of servers escape; let the sandbox around us allow \
+         prctl(PR_SET_CHILD_SUBREAPER), then look with `wrasse doctor`"
+    )]
+    NoSubreaper {
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Without the process table nothing can be told from anything.
+    #[error(
+        "/proc is not mounted, or shows another PID namespace; mount it (`mount -t proc proc /proc`), then look with \
+         `wrasse doctor`"
+    )]
+    NoProc,
     /// The guard program cannot be executed from where the configuration says.
-    #[error("no guard program to execute ({tried})")]
+    #[error(
+        "no guard program can be executed ({tried}); allow one of these, or let `containment.guard: \"auto\"` try all \
+         three, then look with `wrasse doctor`"
+    )]
     NoGuard {
         /// Each source that was tried, and why it did not do.
         tried: String,
@@ -79,6 +97,27 @@ pub enum SpawnError {
         #[source]
         source: io::Error,
     },
+    /// The guardian could not be sure to end what it starts, so it started nothing.
+    #[error(
+        "no tree can be held here: {}; allow PR_SET_CHILD_SUBREAPER and mount /proc of this PID namespace, then \
+         try again (`wrasse doctor` shows both)",
+        helpless(.source)
+    )]
+    Helpless {
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Gateway and guard program are of different versions: one of them was replaced while the other runs.
+    #[error(
+        "the guard program speaks version {theirs} of the protocol and this gateway version {ours}: one of them was \
+         replaced while the other runs; `wrasse gateway restart` puts both from one build"
+    )]
+    Version {
+        /// The gateway's.
+        ours: u8,
+        /// The guard program's, or that it is older than guards that say it.
+        theirs: String,
+    },
     /// The guardian ended, or stayed silent, before the server ran.
     #[error("the guardian was lost before the server ran")]
     GuardianLost,
@@ -96,8 +135,18 @@ impl SpawnError {
             | Self::BadCwd { .. }
             | Self::Exec { .. }
             | Self::BadSpec { .. }
+            | Self::Helpless { .. }
+            | Self::Version { .. }
             | Self::Ending => false,
             Self::Guardian { .. } | Self::GuardianLost => true,
         }
+    }
+}
+
+/// What a guardian's answer means: it has no words.
+fn helpless(source: &io::Error) -> &'static str {
+    match source.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+        Some(rustix::io::Errno::SRCH) => "/proc is missing, or shows another PID namespace",
+        _ => "a guardian was refused to be a subreaper, and a daemon would escape it",
     }
 }

@@ -58,7 +58,8 @@ pub(crate) struct Guardian {
     past: Mutex<Past>,
     leaf: Mutex<Option<Leaf>>,
     socket: OwnedFd,
-    pidfd: OwnedFd,
+    /// `None` where the kernel refuses them: then its death shows in the socket alone.
+    pidfd: Option<OwnedFd>,
     hung_up: AtomicBool,
     told_to_go: AtomicBool,
     condemned: AtomicBool,
@@ -73,7 +74,7 @@ impl Guardian {
         owner: u64,
         limits: Limits,
         socket: OwnedFd,
-        pidfd: OwnedFd,
+        pidfd: Option<OwnedFd>,
     ) -> Self {
         Self {
             name,
@@ -96,8 +97,13 @@ impl Guardian {
         self.identity.pid
     }
 
-    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(OwnedFd::as_fd)
+    }
+
+    /// Its end of the socket is closed, and nothing but that tells of its death.
+    pub(crate) fn is_dying_unwatched(&self) -> bool {
+        self.pidfd.is_none() && self.hung_up.load(Ordering::Acquire)
     }
 
     /// The socket, while there may be something to read from it.
@@ -257,6 +263,7 @@ impl Guardian {
                 | Event::Started { .. }
                 | Event::Failed { .. }
                 | Event::Exited { .. }
+                | Event::Unlike { .. }
                 | Event::Pong => {}
             }
         }
@@ -272,6 +279,7 @@ impl Guardian {
             | Event::Exited { .. }
             | Event::Stuck { .. }
             | Event::Empty { .. }
+            | Event::Unlike { .. }
             | Event::Pong => None,
         };
         self.update(|view| {
@@ -301,7 +309,13 @@ impl Guardian {
             server = self.name,
             "a guardian does not answer: killed, its tree is adopted and ended"
         );
-        match pidfd_send_signal(&self.pidfd, Signal::KILL) {
+        // By number where it must be: the watcher, which calls this, is the only one to reap guardians.
+        let killed = match &self.pidfd {
+            Some(pidfd) => pidfd_send_signal(pidfd, Signal::KILL),
+            None => crate::signal::pid(self.pid())
+                .map_or(Ok(()), |pid| rustix::process::kill_process(pid, Signal::KILL)),
+        };
+        match killed {
             Ok(()) | Err(Errno::SRCH) => {}
             Err(errno) => tracing::error!(guardian = self.pid(), %errno, "cannot kill a guardian"),
         }

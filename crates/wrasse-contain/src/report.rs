@@ -4,6 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wrasse_guard::protocol::Degraded;
 
+use crate::floor::Prerequisite;
+
 /// What containment could get here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainReport {
@@ -13,6 +15,8 @@ pub struct ContainReport {
     pub rlimit_mark: bool,
     /// Whether we are a subreaper.
     pub subreaper: bool,
+    /// What the floor uses where it can, and what stands in for the rest.
+    pub floor: Vec<Prerequisite>,
     /// The layers in use, the floor first.
     pub layers: Vec<String>,
     /// What the kernel limits by the layer `cgroup2`: `memory`, `pids`, or neither.
@@ -22,11 +26,13 @@ pub struct ContainReport {
 }
 
 /// What a guardian could not have, in words.
-const GUARDIAN: [(u8, &str); 4] = [
+const GUARDIAN: [(u8, &str); 3] = [
     (Degraded::MARK, "a guardian was refused the resource limit mark"),
-    (Degraded::SUBREAPER, "a guardian was refused to be a subreaper"),
+    (
+        Degraded::LISTS,
+        "the kernel lists no children: each look at a tree reads the whole process table",
+    ),
     (Degraded::PIDFD, "guardians have no pidfds: only direct children are signalled"),
-    (Degraded::PROC, "guardians cannot walk their trees: /proc is missing or another's"),
 ];
 /// What a server could not have, in words.
 const SERVER: [(u8, &str); 4] = [

@@ -1,6 +1,8 @@
 //! Signals to processes that are not guardians: always through a pidfd, and only after a look at the process
 //! between opening and signalling. And the disposition of the one signal that we depend on.
 
+use std::os::fd::OwnedFd;
+
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -20,6 +22,15 @@ pub(crate) enum Signalled {
 /// A number that may be signalled: never 0, 1 or a negative one.
 pub(crate) fn pid(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().filter(|pid| *pid > 1).and_then(Pid::from_raw)
+}
+
+/// A hold on a process; `None` where there are no pidfds: an old kernel, or a filter that does not know them.
+pub(crate) fn hold(process: Pid) -> Result<Option<OwnedFd>, Errno> {
+    match pidfd_open(process, PidfdFlags::empty()) {
+        Ok(pidfd) => Ok(Some(pidfd)),
+        Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Signals a process if `proven` still says that it is the one meant.
@@ -62,7 +73,8 @@ pub(crate) fn reset_sigchld() -> std::io::Result<()> {
         #[link_name = "signal"]
         fn dispose(number: i32, handler: usize) -> usize;
     }
-    if !sigchld_is_ignored() {
+    // Where nobody can say, it is reset.
+    if !is_ignored(SIGCHLD).unwrap_or(true) {
         return Ok(());
     }
     // SAFETY: `signal` is the C library's, which every program that uses std is linked with; the default
@@ -71,9 +83,12 @@ pub(crate) fn reset_sigchld() -> std::io::Result<()> {
     if before == FAILED { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 
-fn sigchld_is_ignored() -> bool {
-    let Ok(text) = std::fs::read_to_string("/proc/self/status") else { return true };
-    let mask = text.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_none_or(|mask| mask & (1 << (Signal::CHILD.as_raw() - 1)) != 0)
+/// Whether we were left to ignore a signal, by `nohup` or a shell that started us in the background, and still do.
+/// `None` where `/proc` cannot say.
+pub fn is_ignored(signal: i32) -> Option<bool> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let mask = text.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+    let bit = u32::try_from(signal.checked_sub(1)?).ok()?;
+    Some(mask & 1_u64.checked_shl(bit)? != 0)
 }

@@ -7,13 +7,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{PidfdFlags, pidfd_open};
 use tokio::io::Interest;
 use wrasse_guard::protocol::{
     GUARDIAN_NAME, GUARDIAN_ROLE, Malformed, Order, SPEC_CHUNK_MAX, SPEC_FDS,
@@ -26,7 +25,7 @@ use crate::registry::Registry;
 use crate::{ProcessIdentity, SpawnError, process, readiness};
 
 /// How long a guard program may take to end when it is given nothing to do.
-const PROBE_WITHIN: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+const PROBE_WITHIN: Duration = Duration::from_secs(5);
 /// How long a guardian may take to read its whole spec.
 const SPEC_WITHIN: Duration = Duration::from_secs(10);
 
@@ -80,19 +79,29 @@ pub(crate) fn probe(registry: &Registry, program: &Program) -> io::Result<()> {
     drop(ours);
     let mut command = command(program, "probe", theirs);
     let mut child = registry.spawn_bystander(|| spawn_retrying(&mut command))?;
-    let number = crate::signal::pid(child.id()).ok_or(io::ErrorKind::InvalidData)?;
-    let pidfd = pidfd_open(number, PidfdFlags::empty())?;
-    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    let ended = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&PROBE_WITHIN)))?;
-    if ended == 0 {
+    let ended = ends_within(&mut child, PROBE_WITHIN)?;
+    if !ended {
         child.kill()?;
     }
     child.wait()?;
-    if ended == 0 {
-        Err(io::Error::other("it does not end when its owner is gone"))
-    } else {
-        Ok(())
+    if !ended { Err(io::Error::other("it does not end when its owner is gone")) } else { Ok(()) }
+}
+
+fn ends_within(child: &mut Child, time: Duration) -> io::Result<bool> {
+    let number = crate::signal::pid(child.id()).ok_or(io::ErrorKind::InvalidData)?;
+    if let Some(pidfd) = crate::signal::hold(number)? {
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        let time = Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: 0 };
+        return Ok(rustix::io::retry_on_intr(|| poll(&mut fds, Some(&time)))? > 0);
     }
+    let deadline = Instant::now() + time;
+    while child.try_wait()?.is_none() {
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(true)
 }
 
 /// Puts a guard program that has nothing to do into a leaf, to see that it can be entered.
@@ -123,7 +132,7 @@ pub(crate) fn guardian(
         let pid = child.id();
         let opened = || {
             let number = crate::signal::pid(pid).ok_or(Errno::SRCH)?;
-            pidfd_open(number, PidfdFlags::empty())
+            crate::signal::hold(number)
         };
         match (opened(), process::stat(pid)) {
             (Ok(pidfd), Some(stat)) => {

@@ -67,6 +67,8 @@ pub(crate) struct View {
     pub(crate) refused: Degraded,
     pub(crate) started: Option<u32>,
     pub(crate) failed: Option<(Stage, i32)>,
+    /// The version of a guardian that speaks another one than we do.
+    pub(crate) unlike: Option<u8>,
     pub(crate) exited: Option<LeaderExit>,
     /// What its tree was ended for; known before the leader's exit is.
     pub(crate) excess: Option<Excess>,
@@ -89,6 +91,7 @@ impl View {
             }
             Event::Stuck { left } => self.stuck = Some(left),
             Event::Empty { reaped } => self.empty = Some(reaped),
+            Event::Unlike { version } => self.unlike = Some(version),
             Event::Pong => {}
         }
     }

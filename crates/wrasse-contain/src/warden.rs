@@ -14,18 +14,21 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::FdFlags;
-use rustix::process::{PidfdFlags, getppid, pidfd_open};
+use rustix::process::getppid;
 use tokio::io::Interest;
 use wrasse_guard::protocol::{WARDEN_NAME, WARDEN_ROLE, WARDEN_VARIABLE};
 
 use crate::image::{self, Program};
-use crate::{ContainError, Guard, readiness};
+use crate::{ContainError, Guard, cgroup, readiness, signal};
 
 /// The exit code by which the gateway asks its warden to execute it anew.
 pub const EXIT_RESTART: u8 = wrasse_guard::protocol::EXIT_RESTART;
 
 /// How to become a warden.
 #[derive(Debug, Clone)]
+/// How often a warden that cannot be watched is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
 pub struct WardenExec {
     /// Where the guard program is executed from.
     pub guard: Guard,
@@ -80,7 +83,7 @@ pub(crate) fn pid() -> Option<u32> {
 /// [`was_started_by_one`] tells the difference.
 pub fn link() -> Option<WardenLink> {
     let pid = pid()?;
-    let pidfd = pidfd_open(getppid()?, PidfdFlags::empty()).ok()?;
+    let pidfd = signal::hold(getppid()?).ok()?;
     // Looked at again: had it died in between, the number opened might be another process.
     (self::pid() == Some(pid)).then_some(WardenLink { pid, pidfd })
 }
@@ -94,7 +97,8 @@ pub fn was_started_by_one() -> bool {
 #[derive(Debug)]
 pub struct WardenLink {
     pid: u32,
-    pidfd: OwnedFd,
+    /// `None` where the kernel refuses them: then its death shows in our parent's number.
+    pidfd: Option<OwnedFd>,
 }
 
 impl WardenLink {
@@ -106,15 +110,20 @@ impl WardenLink {
     /// Waits until the warden has died. Cancel-safe.
     pub async fn lost(&self) {
         while !self.is_lost() {
-            if readiness::ready(self.pidfd.as_fd(), Interest::READABLE).await.is_err() {
-                // A runtime that cannot watch it, for lack of memory or descriptors: look now and then.
-                tokio::time::sleep(Duration::from_millis(250)).await;
+            let watched = match &self.pidfd {
+                Some(pidfd) => readiness::ready(pidfd.as_fd(), Interest::READABLE).await.is_ok(),
+                None => false,
+            };
+            if !watched {
+                // No pidfd, or a runtime that cannot watch it for lack of memory: look now and then.
+                tokio::time::sleep(LOOK_EVERY).await;
             }
         }
     }
 
     fn is_lost(&self) -> bool {
-        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let Some(pidfd) = &self.pidfd else { return pid() != Some(self.pid) };
+        let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
     }

@@ -4,12 +4,15 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::guardian::Guardian;
 use crate::registry::Registry;
+
+/// Between the end of a guardian's socket and that of the guardian itself.
+const DYING: Duration = Duration::from_millis(5);
 
 /// Runs for as long as the process.
 pub(crate) fn run(registry: &Registry) {
@@ -21,7 +24,7 @@ pub(crate) fn run(registry: &Registry) {
             if what.socket {
                 guardian.receive();
             }
-            if what.died {
+            if what.died || guardian.is_dying_unwatched() {
                 // Its last words may have come after the socket was looked at.
                 guardian.receive();
                 registry.reap(guardian);
@@ -40,8 +43,12 @@ struct Ready {
 
 fn wait(registry: &Registry, guardians: &[Arc<Guardian>]) -> Vec<Ready> {
     let mut fds = vec![PollFd::from_borrowed_fd(registry.wake_fd(), PollFlags::IN)];
-    for guardian in guardians {
-        fds.push(PollFd::from_borrowed_fd(guardian.pidfd(), PollFlags::IN));
+    let mut with_pidfd = Vec::new();
+    for (index, guardian) in guardians.iter().enumerate() {
+        if let Some(pidfd) = guardian.pidfd() {
+            fds.push(PollFd::from_borrowed_fd(pidfd, PollFlags::IN));
+            with_pidfd.push(index);
+        }
     }
     let mut with_socket = Vec::new();
     for (index, guardian) in guardians.iter().enumerate() {
@@ -50,7 +57,9 @@ fn wait(registry: &Registry, guardians: &[Arc<Guardian>]) -> Vec<Ready> {
             with_socket.push(index);
         }
     }
-    let deadline = guardians.iter().filter_map(|guardian| guardian.deadline()).min();
+    let deadline = guardians.iter().filter_map(|guardian| guardian.deadline());
+    let dying = guardians.iter().filter(|guardian| guardian.is_dying_unwatched());
+    let deadline = deadline.chain(dying.map(|_| Instant::now() + DYING)).min();
     let timeout = deadline.map(|deadline| {
         let left = deadline.saturating_duration_since(Instant::now());
         Timespec {
@@ -70,10 +79,10 @@ fn wait(registry: &Registry, guardians: &[Arc<Guardian>]) -> Vec<Ready> {
         }
     }
     let fired = |fd: &PollFd<'_>| !fd.revents().is_empty();
-    for (index, fd) in fds[1..=guardians.len()].iter().enumerate() {
-        ready[index].died = fired(fd);
+    for (index, fd) in with_pidfd.iter().zip(&fds[1..]) {
+        ready[*index].died = fired(fd);
     }
-    for (index, fd) in with_socket.iter().zip(&fds[1 + guardians.len()..]) {
+    for (index, fd) in with_socket.iter().zip(&fds[1 + with_pidfd.len()..]) {
         ready[*index].socket = fired(fd);
     }
     ready

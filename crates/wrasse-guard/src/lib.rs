@@ -15,6 +15,8 @@ mod dispatch;
 mod guardian;
 pub mod mark;
 #[cfg(guard)]
+pub mod probe;
+#[cfg(guard)]
 mod procfs;
 pub mod protocol;
 pub mod spec;

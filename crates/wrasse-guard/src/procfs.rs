@@ -10,8 +10,18 @@ pub(crate) struct Stat {
     pub(crate) parent: Pid,
     /// The kernel's letter for its state.
     pub(crate) state: u8,
+    /// Threads that it has; one that ended and waits to be reaped still counts as one.
+    pub(crate) threads: u32,
     /// When it started, in ticks since boot.
     pub(crate) start: u64,
+}
+
+impl Stat {
+    /// It has ended and only waits to be reaped. A first thread that ended before the others looks
+    /// like that too, and such a process lives on.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.state, b'Z' | b'X') && self.threads <= 1
+    }
 }
 
 /// A path below `/proc`, built without an allocator.
@@ -75,6 +85,17 @@ pub(crate) fn parse_pid(text: &[u8]) -> Option<Pid> {
     })
 }
 
+/// Reads a number of decimal digits and nothing else.
+pub(crate) fn parse_number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |number, byte| {
+        byte.is_ascii_digit()
+            .then(|| number.checked_mul(10)?.checked_add(u64::from(byte - b'0')))?
+    })
+}
+
 /// Whether `/proc` is mounted and speaks of our PID namespace; with another one's numbers every
 /// signal would go to a stranger.
 pub(crate) fn is_ours() -> bool {
@@ -102,12 +123,15 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     let mut fields = text.get(after_name..)?.split(|byte| *byte == b' ');
     let state = *fields.next()?.first()?;
     let parent = parse_pid(fields.next()?)?;
-    // Field 22 of the line; the state was field 3.
-    let start = fields.nth(17)?.iter().try_fold(0_u64, |number, byte| {
-        byte.is_ascii_digit()
-            .then(|| number.checked_mul(10)?.checked_add(u64::from(byte - b'0')))?
-    })?;
-    Some(Stat { parent, state, start })
+    // Fields 20 and 22 of the line; the state was field 3.
+    let threads = parse_pid(fields.nth(15)?)?.unsigned_abs();
+    let start = parse_number(fields.nth(1)?)?;
+    Some(Stat { parent, state, threads, start })
+}
+
+/// Whether the kernel lists the children of a process (CONFIG_PROC_CHILDREN).
+pub(crate) fn lists_children() -> bool {
+    !matches!(sys::open(c"/proc/thread-self/children", Access::Read), Err(Errno::NOENT))
 }
 
 /// How children are found.
@@ -123,10 +147,7 @@ pub(crate) enum Children {
 impl Children {
     /// Finds out which of the two there is.
     pub(crate) fn detect() -> Self {
-        match sys::open(c"/proc/thread-self/children", Access::Read) {
-            Err(Errno::NOENT) => Children::Scanned(Table::new()),
-            Ok(_) | Err(_) => Children::Listed,
-        }
+        if lists_children() { Children::Listed } else { Children::Scanned(Table::new()) }
     }
 
     /// Call before each pass over the tree.
@@ -198,19 +219,39 @@ fn numbers_of(file: &Fd, found: &mut dyn FnMut(Pid)) {
 
 /// Calls `found` for every entry of a directory whose name is a number.
 fn numbers_in(path: &CStr, found: &mut dyn FnMut(Pid)) {
-    const NAME: usize = 19;
     let Ok(directory) = sys::open(path, Access::Directory) else { return };
+    entries_of(&directory, &mut |name, _| {
+        if let Some(pid) = parse_pid(name.to_bytes()) {
+            found(pid);
+        }
+    });
+}
+
+/// What a directory's entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Directory,
+    Other,
+}
+
+/// Calls `found` for every entry of a directory. One that is removed meanwhile hides no other.
+pub(crate) fn entries_of(directory: &Fd, found: &mut dyn FnMut(&CStr, Kind)) {
+    const TYPE: usize = 18;
+    const NAME: usize = 19;
+    const DIRECTORY: u8 = 4;
     let mut buffer = [0_u64; 256];
-    while let Ok(len) = sys::directory_entries(&directory, sys::bytes_of(&mut buffer)) {
+    while let Ok(len) = sys::directory_entries(directory, sys::bytes_of(&mut buffer)) {
         if len == 0 {
             return;
         }
         let mut entries = sys::bytes_of(&mut buffer).get(..len).unwrap_or_default();
         // struct linux_dirent64: u64 ino, u64 off, u16 reclen, u8 type, name.
-        while let (Some([low, high]), Some(name)) = (entries.get(16..18), entries.get(NAME..)) {
-            let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-            if let Some(pid) = parse_pid(name) {
-                found(pid);
+        while let (Some([low, high, kind]), Some(name)) =
+            (entries.get(16..=TYPE), entries.get(NAME..))
+        {
+            let kind = if *kind == DIRECTORY { Kind::Directory } else { Kind::Other };
+            if let Ok(name) = CStr::from_bytes_until_nul(name) {
+                found(name, kind);
             }
             let size = usize::from(u16::from_le_bytes([*low, *high]));
             entries = entries.get(size.max(NAME)..).unwrap_or_default();
@@ -225,7 +266,10 @@ mod tests {
     #[test]
     fn a_stat_line_is_read_past_a_hostile_name() {
         let line = b"42 (a) S 1 (b) R 7 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 0 0\n";
-        assert_eq!(parse_stat(line), Some(Stat { parent: 7, state: b'R', start: 98_765 }));
+        assert_eq!(
+            parse_stat(line),
+            Some(Stat { parent: 7, state: b'R', threads: 1, start: 98_765 })
+        );
         assert_eq!(parse_stat(b"42 (a) S"), None);
         assert_eq!(parse_stat(b""), None);
     }

@@ -3,16 +3,17 @@
 //! One `SOCK_SEQPACKET` socket per guardian; every message is one packet whose first byte is its
 //! kind; integers are little-endian. Both ends come from the same build, but the executable may be
 //! replaced under a running gateway, so every part of a spec carries a version. A guardian refuses a
-//! spec of another version in words ([`Stage::Spec`]), and passes over orders that it does not know;
-//! a gateway passes over such events.
+//! spec of another version and says its own ([`Event::Unlike`]), and passes over orders that it does
+//! not know; a gateway passes over such events.
 //!
-//! Version 2 added the limits and the leaf to the spec, and [`Event::Refused`].
+//! Version 2 added the limits and the leaf to the spec, and [`Event::Refused`]. Version 3 added
+//! [`Event::Unlike`] and [`Stage::Hold`], and gave the second bit of [`Degraded`] a new meaning.
 //!
 //! Nothing here allocates: the guard program has no allocator. Decoders never panic on what a peer
 //! sends; they return [`Malformed`].
 
 /// The version of the protocol, carried by every [`Order::Spec`].
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 /// The largest packet in either direction.
 pub const MESSAGE_MAX: usize = 32 * 1024;
 /// The bytes before the payload of a [`Order::Spec`] packet.
@@ -30,6 +31,8 @@ pub const SPEC_FDS: usize = 3;
 pub const EXIT_RESTART: u8 = 85;
 /// The environment variable that tells a gateway the pid of its warden.
 pub const WARDEN_VARIABLE: &str = "WRASSE_WARDEN";
+/// The environment variable that tells a gateway the directory it was launched in: its own is `/`.
+pub const LAUNCH_DIRECTORY_VARIABLE: &str = "WRASSE_LAUNCHED_IN";
 /// What `argv[0]` of a guardian begins with; a space and the server's name follow.
 pub const GUARDIAN_NAME: &str = "wrasse-guardian";
 /// `argv[1]` of a guardian.
@@ -52,6 +55,7 @@ const KIND_STUCK: u8 = 133;
 const KIND_EMPTY: u8 = 134;
 const KIND_PONG: u8 = 135;
 const KIND_REFUSED: u8 = 136;
+const KIND_UNLIKE: u8 = 137;
 
 /// A packet or a spec body that does not follow the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,12 +166,10 @@ pub struct Degraded(pub u8);
 impl Degraded {
     /// The RLIMIT_LOCKS mark was refused.
     pub const MARK: u8 = 1;
-    /// PR_SET_CHILD_SUBREAPER was refused.
-    pub const SUBREAPER: u8 = 2;
-    /// There are no pidfds: only direct children are signalled.
+    /// The kernel lists no children: every look at the tree reads the whole process table.
+    pub const LISTS: u8 = 2;
+    /// There are no pidfds: only direct children are signalled, until all have been one.
     pub const PIDFD: u8 = 4;
-    /// `/proc` is missing, or belongs to another PID namespace: the tree cannot be walked.
-    pub const PROC: u8 = 8;
     /// The server's niceness was refused.
     pub const NICE: u8 = 16;
     /// The server's `oom_score_adj` was refused.
@@ -205,6 +207,8 @@ pub enum Stage {
     Limits,
     /// execve.
     Exec,
+    /// What the guardian needs to hold a tree at all: without it nothing is started.
+    Hold,
 }
 
 impl Stage {
@@ -218,6 +222,7 @@ impl Stage {
             Stage::Fds => 4,
             Stage::Limits => 5,
             Stage::Exec => 6,
+            Stage::Hold => 7,
         }
     }
 
@@ -231,6 +236,7 @@ impl Stage {
             4 => Some(Stage::Fds),
             5 => Some(Stage::Limits),
             6 => Some(Stage::Exec),
+            7 => Some(Stage::Hold),
             _ => None,
         }
     }
@@ -281,6 +287,11 @@ pub enum Event {
     },
     /// The answer to [`Order::Ping`].
     Pong,
+    /// The spec is of another version than the guardian's, which this is; [`Event::Failed`] follows.
+    Unlike {
+        /// The guardian's own.
+        version: u8,
+    },
 }
 
 impl Event {
@@ -297,6 +308,7 @@ impl Event {
             Event::Stuck { left } => (KIND_STUCK, None, Some(left)),
             Event::Empty { reaped } => (KIND_EMPTY, None, Some(reaped)),
             Event::Pong => (KIND_PONG, None, None),
+            Event::Unlike { version } => (KIND_UNLIKE, Some(version), None),
         };
         out[0] = kind;
         let mut len = 1;
@@ -328,6 +340,7 @@ impl Event {
             KIND_STUCK => Ok(Event::Stuck { left: u32_at(packet, 1)? }),
             KIND_EMPTY => Ok(Event::Empty { reaped: u32_at(packet, 1)? }),
             KIND_PONG => Ok(Event::Pong),
+            KIND_UNLIKE => Ok(Event::Unlike { version: detail()? }),
             _ => Err(Malformed::Unknown),
         }
     }
@@ -375,6 +388,8 @@ mod tests {
             failed(Stage::Fds),
             failed(Stage::Limits),
             failed(Stage::Exec),
+            failed(Stage::Hold),
+            Event::Unlike { version: VERSION },
             Event::Exited { status: -1 },
             Event::Stuck { left: 3 },
             Event::Empty { reaped: u32::MAX },

@@ -93,15 +93,17 @@ pub struct Ending {
 /// Our grip on a process while it is checked and signalled.
 enum Grip {
     Pidfd(Fd),
-    /// There are no pidfds, but it is a direct child of ours that nobody reaps meanwhile.
-    OwnChild(Pid),
+    /// A direct child of ours that nobody reaps meanwhile, by a pidfd where there are any.
+    OwnChild(Pid, Option<Fd>),
 }
 
 impl Grip {
     fn signal(&self, signal: Signal) -> Result<(), Errno> {
         match self {
             Grip::Pidfd(pidfd) => sys::pidfd_signal(pidfd, signal),
-            Grip::OwnChild(pid) => sys::signal_child(*pid, signal),
+            Grip::OwnChild(_, Some(pidfd)) if sys::pidfd_signal(pidfd, signal).is_ok() => Ok(()),
+            // A filter may know the one call and not the other.
+            Grip::OwnChild(pid, _) => sys::signal_child(*pid, signal),
         }
     }
 }
@@ -183,15 +185,20 @@ impl Ending {
             return;
         }
         tally.found = tally.found.saturating_add(1);
-        if matches!(stat.state, b'Z' | b'X') {
+        if stat.has_ended() {
             tally.ended = tally.ended.saturating_add(1);
         }
-        if let Some(grip) = grip {
+        if let Some(grip) = &grip {
             // It may be gone, or another user's: either way it shows in what is left.
             drop(grip.signal(Signal::STOP));
         }
         let parent = if stat.parent == self.root { ROOT } else { parent };
-        if self.entries.push(Entry { pid, parent, start: stat.start }).is_ok() && self.meet(pid) {
+        if self.entries.push(Entry { pid, parent, start: stat.start }).is_err() {
+            // No memory to come back to it: out of order rather than not at all.
+            if let Some(grip) = &grip {
+                drop(grip.signal(Signal::KILL));
+            }
+        } else if self.meet(pid) {
             tally.new = tally.new.saturating_add(1);
         }
     }
@@ -225,17 +232,25 @@ impl Ending {
         if matches!(opened, Err(Errno::SRCH)) {
             return None;
         }
-        let stat = procfs::stat(pid).ok()?;
+        let stat = procfs::stat(pid).ok().or_else(|| self.hidden_child(pid))?;
         if stat.parent != self.root && !self.is_living_parent(parent, stat.parent) {
             return None;
         }
         let own_child = stat.parent == self.root && self.root == sys::own_pid();
         let grip = match opened {
+            _ if own_child => Some(Grip::OwnChild(pid, opened.ok())),
             Ok(pidfd) => Some(Grip::Pidfd(pidfd)),
             // A refused pidfd_open: descriptors ran out, or there is no such call.
-            Err(_) => own_child.then_some(Grip::OwnChild(pid)),
+            Err(_) => None,
         };
         Some((grip, stat))
+    }
+
+    /// What is known of a child of ours that `/proc` does not show us: mounted with `hidepid` it hides
+    /// from the unprivileged whoever may not be traced. The kernel still tells whose child it is.
+    fn hidden_child(&self, pid: Pid) -> Option<procfs::Stat> {
+        let ours = self.root == sys::own_pid() && sys::is_child(pid);
+        ours.then_some(procfs::Stat { parent: self.root, state: b'?', threads: 1, start: 0 })
     }
 
     /// Whether the entry is the process `pid`, and still is.

@@ -76,6 +76,9 @@ fn judge(cause: &Cause) -> (Whose, Retry) {
             SpawnError::Guardian { .. } | SpawnError::GuardianLost | SpawnError::Ending => {
                 (Whose::Us, Retry::MayHelp)
             }
+            SpawnError::Helpless { .. } | SpawnError::Version { .. } => {
+                (Whose::Us, Retry::NeedsPerson)
+            }
             SpawnError::BadSpec { .. } => (Whose::Server, Retry::NeedsPerson),
             // An attempt costs a look at a few directories, and whoever installs the program should not
             // have to tell us.

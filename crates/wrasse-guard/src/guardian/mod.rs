@@ -24,7 +24,9 @@ use leaf::Leaf;
 
 use crate::{
     procfs,
-    protocol::{Degraded, EVENT_MAX, Event, Malformed, Order, SPEC_CHUNK_MAX, SPEC_HEADER, Stage},
+    protocol::{
+        Degraded, EVENT_MAX, Event, Malformed, Order, SPEC_CHUNK_MAX, SPEC_HEADER, Stage, VERSION,
+    },
     sys::{self, Errno, Fd, Others, Pid, Poll, Signal, SignalSet, Waited},
     walk::{Child, Claim, Ending, Owner},
 };
@@ -35,6 +37,10 @@ const STUCK_AFTER_MS: u64 = 1_000;
 const STUCK_AGAIN_MS: u64 = 10_000;
 /// The longest pause between two rounds.
 const PAUSE_MAX_MS: u64 = 250;
+/// Rounds in a row that find nobody below a guardian that has children, until it gives the tree up.
+const BLIND_ROUNDS: u32 = 10;
+/// The exit code of one that did.
+const BLIND: i32 = 71;
 /// The most packets that are read before looking at everything else.
 const ORDERS_AT_ONCE: u32 = 64;
 
@@ -83,8 +89,10 @@ enum Server {
 
 /// The tree is being ended.
 struct Ended {
-    /// `None` where `/proc` cannot be walked: then only the group and the kernel help.
+    /// `None` where `/proc` cannot be walked any more: then only the group and the kernel help.
     walk: Option<Ending>,
+    /// Rounds in a row that found nobody, although we have children.
+    blind_rounds: u32,
     began_ms: u64,
     next_round_ms: u64,
     pause_ms: u64,
@@ -96,7 +104,12 @@ struct Ended {
 
 struct Guardian {
     line: Line,
+    /// Fires when the gateway dies; `None` once it did, or where there are no pidfds.
     gateway: Option<Fd>,
+    /// The gateway's number, which is our parent's for as long as it lives.
+    parent: Option<Pid>,
+    /// Why no tree could be held here.
+    helpless: Option<Errno>,
     signals: Fd,
     server: Server,
     leaf: Option<Leaf>,
@@ -107,19 +120,24 @@ struct Guardian {
 
 impl Guardian {
     fn new() -> Result<Self, Errno> {
-        let signals = sys::signal_fd(SignalSet::EMPTY.with(Signal::CHLD))?;
+        // The second is what the kernel sends when the gateway dies.
+        let signals = sys::signal_fd(SignalSet::EMPTY.with(Signal::CHLD).with(Signal::CONT))?;
         let mut degraded = Degraded::default();
-        if sys::become_subreaper().is_err() {
-            degraded.0 |= Degraded::SUBREAPER;
+        if !procfs::lists_children() {
+            degraded.0 |= Degraded::LISTS;
         }
-        if !procfs::is_ours() {
-            degraded.0 |= Degraded::PROC;
-        }
+        let helpless = match sys::become_subreaper() {
+            Err(errno) => Some(errno),
+            // No process table, or another namespace's, in which every number is a stranger's.
+            Ok(()) => (!procfs::is_ours()).then_some(Errno::SRCH),
+        };
         let server = Server::Waiting(Intake::new()?);
         let line = Line { socket: Some(Fd::own(0)) };
         Ok(Guardian {
             line,
             gateway: None,
+            parent: None,
+            helpless,
             signals,
             server,
             leaf: None,
@@ -155,6 +173,11 @@ impl Guardian {
         }
         if set[2].fired() {
             while sys::next_signal(&self.signals).is_some() {}
+            // The witness that needs no pidfd, and that no stolen copy of the socket deceives.
+            if self.parent.is_some_and(|gateway| sys::parent_pid() != gateway) {
+                self.gateway = None;
+                self.end();
+            }
         }
         if set[3].fired() {
             self.started();
@@ -208,6 +231,7 @@ impl Guardian {
             Ok(Order::Kill) => self.end(),
             Ok(Order::Ping) => self.line.tell(Event::Pong),
             Err(Malformed::Version) if matches!(self.server, Server::Waiting(_)) => {
+                self.line.tell(Event::Unlike { version: VERSION });
                 self.refuse(Stage::Spec, Errno::PROTO);
             }
             // A newer gateway's order, or nonsense: not ours to follow, nor a reason to kill.
@@ -226,6 +250,11 @@ impl Guardian {
         self.gateway = sys::pidfd_of(gateway).ok();
         if sys::parent_pid() != gateway {
             return self.refuse(Stage::Spec, Errno::SRCH);
+        }
+        self.parent = Some(gateway);
+        // What cannot be ended is not started.
+        if let Some(errno) = self.helpless.take() {
+            return self.refuse(Stage::Hold, errno);
         }
         if self.gateway.is_none() {
             self.degraded.0 |= Degraded::PIDFD;
@@ -318,6 +347,7 @@ impl Guardian {
             let now = sys::now_ms();
             self.ending = Some(Ended {
                 walk: Ending::new(sys::own_pid().unsigned_abs()),
+                blind_rounds: 0,
                 began_ms: now,
                 next_round_ms: now,
                 pause_ms: 1,
@@ -375,6 +405,7 @@ impl Guardian {
         }
         if let Some(walk) = &mut ended.walk {
             let round = walk.round(&mut self.line);
+            ended.blind_rounds = if round.found == 0 { ended.blind_rounds + 1 } else { 0 };
             ended.left = round.found.saturating_sub(round.ended);
             // Patience only with what does not end: a long chain ends in many short rounds.
             ended.pause_ms = if ended.reaped == self.reaped {
@@ -384,8 +415,10 @@ impl Guardian {
             };
             ended.reaped = self.reaped;
         } else {
+            ended.blind_rounds += 1;
             ended.pause_ms = PAUSE_MAX_MS;
         }
+        let blind = ended.blind_rounds >= BLIND_ROUNDS;
         let now = sys::now_ms();
         ended.next_round_ms = now + ended.pause_ms;
         let due = ended.reported.is_none_or(|(at, left)| {
@@ -395,11 +428,16 @@ impl Guardian {
             ended.reported = Some((now, ended.left));
             self.line.tell(Event::Stuck { left: ended.left });
         }
+        if blind && self.gateway_lives() {
+            // Somebody took our descriptors or memory from us (a server may set limits on us). Our
+            // death makes the tree the gateway's, which has its own and ends it.
+            sys::exit(BLIND)
+        }
     }
 
-    /// Whether the gateway that is to be our parent still is.
-    fn watched_gateway_lives(&self) -> bool {
-        self.gateway.is_some()
+    /// Whether the gateway still is our parent.
+    fn gateway_lives(&self) -> bool {
+        self.parent.is_some_and(|gateway| sys::parent_pid() == gateway)
     }
 
     /// Nothing is left, or nothing was ever started.
@@ -408,7 +446,7 @@ impl Guardian {
             leaf.empty();
         }
         let heard = self.line.say(Event::Empty { reaped: self.reaped });
-        let orphaned = !self.watched_gateway_lives() || heard == Heard::No;
+        let orphaned = !self.gateway_lives() || heard == Heard::No;
         // A living gateway removes it, after it has read what happened there.
         if let Some(leaf) = self.leaf.as_ref().filter(|_| orphaned) {
             leaf.remove();

@@ -93,8 +93,17 @@ pub(crate) fn write(raw: i32, bytes: &[u8]) -> Result<usize, Errno> {
 
 /// Removes an empty directory.
 pub(crate) fn remove_directory(path: &CStr) -> Result<(), Errno> {
+    remove_directory_below(AT_FDCWD, path)
+}
+
+/// Removes an empty directory that is in a directory.
+pub(crate) fn remove_directory_at(directory: &Fd, name: &CStr) -> Result<(), Errno> {
+    remove_directory_below(directory.0, name)
+}
+
+fn remove_directory_below(directory: i32, path: &CStr) -> Result<(), Errno> {
     const AT_REMOVEDIR: usize = 0x200;
-    let arguments = [signed(AT_FDCWD), path.as_ptr().expose_provenance(), AT_REMOVEDIR, 0, 0, 0];
+    let arguments = [signed(directory), path.as_ptr().expose_provenance(), AT_REMOVEDIR, 0, 0, 0];
     // SAFETY: the path is NUL-terminated.
     answer(unsafe { call(number::UNLINKAT, arguments) }).map(drop)
 }
@@ -170,6 +179,14 @@ pub(crate) fn others(what: Others) {
             Others::CloseOnExec => drop(set_close_on_exec(raw)),
         }
     }
+}
+
+/// Whether a range of descriptors can be closed by one call.
+pub(crate) fn closes_ranges() -> bool {
+    // A range in which nothing can be open.
+    let last = usize::try_from(u32::MAX).unwrap_or(usize::MAX);
+    // SAFETY: no memory is touched.
+    answer(unsafe { call(CLOSE_RANGE, [last, last, CLOSE_RANGE_CLOEXEC, 0, 0, 0]) }).is_ok()
 }
 
 /// Gives 0, 1 and 2 a meaning when whoever started us closed them; else the next descriptors we

@@ -6,6 +6,7 @@ use super::{Errno, Fd, Pid, Signal, answer, call, number, signed, small};
 
 const SIGCHLD: usize = 17;
 const P_ALL: usize = 0;
+const P_PID: usize = 1;
 const WNOHANG: usize = 1;
 const WEXITED: usize = 4;
 const WNOWAIT: usize = 0x0100_0000;
@@ -171,6 +172,13 @@ pub(crate) fn peek_ended() -> Waited {
         Err(Errno::CHILD) => Waited::NoChild,
         Err(_) => Waited::Running,
     }
+}
+
+/// Whether `pid` is a child of ours, living or not yet reaped.
+pub(crate) fn is_child(pid: Pid) -> bool {
+    let options = WEXITED | WNOHANG | WNOWAIT | WALL;
+    // SAFETY: nothing is written where no siginfo is given.
+    answer(unsafe { call(number::WAITID, [P_PID, signed(pid), 0, options, 0, 0]) }).is_ok()
 }
 
 /// Reaps one ended child of ours and returns its status.

@@ -25,7 +25,7 @@ use rustix::{
 };
 use wrasse_guard::{
     IMAGE, Limits, Spec,
-    protocol::{Event, Order, SPEC_CHUNK_MAX, SPEC_HEADER},
+    protocol::{Degraded, Event, Order, SPEC_CHUNK_MAX, SPEC_HEADER},
 };
 
 use crate::witness::{Mark, PATIENCE};
@@ -61,6 +61,16 @@ pub(crate) fn itself() -> PathBuf {
     exe.parent().unwrap().parent().unwrap().join("examples/itself")
 }
 
+const ARGV0: &str = "wrasse-guardian test";
+
+/// A command that executes another one, given as its name and its path, where the kernel lacks something.
+pub(crate) fn refusing(rules: &[&str]) -> Command {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wrasse-testkit/refuse.py");
+    let mut command = Command::new("/usr/bin/env");
+    command.arg("python3").arg(script).args(rules).arg("--");
+    command
+}
+
 /// A guardian as its gateway sees it.
 pub(crate) struct Guarded {
     pub(crate) guardian: Child,
@@ -74,12 +84,24 @@ pub(crate) struct Guarded {
 impl Guarded {
     /// Starts a guardian, which knows nothing yet.
     pub(crate) fn new(program: &Path) -> Self {
+        let mut command = Command::new(program);
+        command.arg0(ARGV0).arg("guardian");
+        Self::spawn(&mut command)
+    }
+
+    /// A guardian for which the kernel lacks something, by the rules of `refuse.py`.
+    pub(crate) fn refusing(program: &Path, rules: &[&str]) -> Self {
+        let mut command = refusing(rules);
+        command.arg(ARGV0).arg(program).arg("guardian");
+        Self::spawn(&mut command)
+    }
+
+    /// Starts a guardian by whatever executes one in place.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .unwrap();
-        let guardian = Command::new(program)
-            .arg0("wrasse-guardian test")
-            .arg("guardian")
+        let guardian = command
             .env_clear()
             .current_dir("/")
             .stdin(theirs)
@@ -175,13 +197,21 @@ impl Guarded {
 
     /// A guardian whose server runs a shell script; returns the server's pid too.
     pub(crate) fn shell(program: &Path, script: &str) -> (Self, u32) {
-        let mut guarded = Self::new(program);
-        guarded.send_spec("/bin/sh", &["sh", "-c", script], &["PATH=/usr/bin:/bin"]);
-        let Some(Event::Ready { degraded, pid }) = guarded.event() else { panic!("not ready") };
-        assert_eq!((degraded.0, pid), (0, guarded.guardian.id()));
-        guarded.send(Order::Go);
-        let Some(Event::Started { pid }) = guarded.event() else { panic!("not started") };
-        (guarded, pid)
+        Self::new(program).run(script, Degraded::default())
+    }
+
+    /// Has a guardian that lacks exactly `expected` run a shell script; returns the server's pid too.
+    pub(crate) fn run(mut self, script: &str, expected: Degraded) -> (Self, u32) {
+        self.send_spec("/bin/sh", &["sh", "-c", script], &["PATH=/usr/bin:/bin"]);
+        match self.event() {
+            Some(Event::Ready { degraded, pid }) => {
+                assert_eq!((degraded, pid), (expected, self.guardian.id()));
+            }
+            other => panic!("not ready: {other:?}"),
+        }
+        self.send(Order::Go);
+        let Some(Event::Started { pid }) = self.event() else { panic!("not started") };
+        (self, pid)
     }
 
     /// Reads what the server says until it has said `line`.
@@ -200,7 +230,8 @@ impl Guarded {
     /// Everything up to the end; returns the wait status and the number of processes reaped.
     pub(crate) fn finish(&mut self) -> (Option<i32>, u32) {
         let mut exited = None;
-        loop {
+        // One is said to be stuck after a second, and every ten seconds from then on.
+        for _ in 0..20 {
             match self.event() {
                 Some(Event::Exited { status }) => exited = Some(status),
                 Some(Event::Empty { reaped }) => {
@@ -213,6 +244,7 @@ impl Guarded {
                 other => panic!("{other:?}"),
             }
         }
+        panic!("the tree does not end: {:?}", self.witness().carriers());
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use wrasse_guard::{
     Limits, Spec,
-    protocol::{Degraded, Event, Order, SPEC_HEADER, Stage, VERSION},
+    protocol::{Degraded, Event, Order},
 };
 
 use crate::{
@@ -94,18 +94,6 @@ fn without_limits_everything_is_inherited() {
     assert_eq!((niceness(pid), oom(pid), data(pid)), (niceness(own), oom(own), data(own)));
     guarded.send(Order::Kill);
     guarded.finish();
-}
-
-#[test]
-fn a_spec_of_another_version_is_refused_in_words() {
-    let guarded = Guarded::new(image());
-    let mut head = [0; SPEC_HEADER];
-    let len = Order::Spec { flags: 0, total: 9, offset: 0, bytes: b"" }.encode_head(&mut head);
-    head[1] = VERSION + 1;
-    let socket = guarded.socket.as_ref().unwrap();
-    rustix::net::send(socket, &head[..len], rustix::net::SendFlags::NOSIGNAL).unwrap();
-    assert!(matches!(guarded.event(), Some(Event::Failed { stage: Stage::Spec, .. })));
-    assert_eq!(guarded.event(), Some(Event::Empty { reaped: 0 }));
 }
 
 // A layer never breaks a start.

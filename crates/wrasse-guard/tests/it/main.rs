@@ -6,6 +6,8 @@ mod guardian;
 mod harness;
 mod library;
 mod limits;
+mod members;
 mod owner;
+mod refused;
 mod warden;
 mod witness;

@@ -72,6 +72,23 @@ pub(crate) fn items(value: &Value) -> &[Value] {
 }
 
 /// Waits until a process has exited, through its pidfd. Blocks this thread: a command does nothing else meanwhile.
+fn look_until_gone(pid: Pid, limit: Duration) -> Result<(), ExpectedError> {
+    const LOOK_EVERY: Duration = Duration::from_millis(20);
+    let end = Instant::now() + limit;
+    while rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH) {
+        if Instant::now() >= end {
+            return Err(still_there(pid, limit));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(())
+}
+
+fn still_there(pid: Pid, limit: Duration) -> ExpectedError {
+    let text = format!("process {pid} still runs after {} s", limit.as_secs());
+    ExpectedError::new(Exit::TimedOut, text).help("wrasse ps   shows what it waits for")
+}
+
 pub(crate) fn wait_gone(pid: u32, limit: Duration) -> Result<(), ExpectedError> {
     let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
     let failed = |error: rustix::io::Errno| {
@@ -81,17 +98,17 @@ pub(crate) fn wait_gone(pid: u32, limit: Duration) -> Result<(), ExpectedError> 
         Ok(fd) => fd,
         Err(rustix::io::Errno::SRCH) => return Ok(()),
         Err(error) => return Err(failed(error)),
+        // None to be had: look now and then.
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
+            return look_until_gone(raw, limit);
+        }
     };
     let end = Instant::now() + limit;
     loop {
         let left = end.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).unwrap_or_default();
         match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => {
-                let text = format!("process {pid} still runs after {} s", limit.as_secs());
-                return Err(ExpectedError::new(Exit::TimedOut, text)
-                    .help("wrasse ps   shows what it waits for"));
-            }
+            Ok(0) => return Err(still_there(raw, limit)),
             Ok(_) => return Ok(()),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(failed(error)),

@@ -12,7 +12,11 @@ const SIGKILL: i32 = 9;
 
 /// A gateway with one run in mid-call on each of four fixtures that outlive their pipes.
 fn busy(guard: &str) -> Station {
-    let station = Station::new();
+    busy_in(Station::new(), guard)
+}
+
+/// The same in a station that was prepared.
+pub(crate) fn busy_in(station: Station, guard: &str) -> Station {
     let modes = [Mode::Ok, Mode::EofDeaf, Mode::TermDeaf, Mode::Daemon];
     let mut servers = json!({});
     let mut calls = Vec::new();
@@ -37,7 +41,7 @@ fn busy(guard: &str) -> Station {
     station
 }
 
-fn guardians(seen: &[Process]) -> Vec<u32> {
+pub(crate) fn guardians(seen: &[Process]) -> Vec<u32> {
     let named = |process: &&Process| process.cmdline.starts_with("wrasse-guardian");
     seen.iter().filter(named).map(|process| process.pid).collect()
 }
