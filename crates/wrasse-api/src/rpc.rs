@@ -27,9 +27,9 @@ pub(crate) async fn healthz() -> Json<Value> {
     Json(json!({ "ok": true, "status": "live" }))
 }
 
-/// Ready: 503 with what fails while starting and while draining.
+/// Ready: 503 with what fails while starting, while draining and while the store cannot commit.
 pub(crate) async fn readyz(State(door): State<Door>) -> Response {
-    let readiness = door.gateway.readiness();
+    let readiness = door.gateway.readiness().await;
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({ "ready": readiness.ready, "failing": readiness.failing });
     (status, Json(body)).into_response()

@@ -9,8 +9,9 @@
 //! └ wrasse-<installation>-<instance>-<our pid>-<our start>-<n>/     one tree, without its guardian
 //! ```
 //!
-//! A leaf is removed by its gateway when the guardian has been reaped, by the guardian when the gateway is gone, and
-//! by the sweep of the next start when both were.
+//! A leaf is removed by its gateway when the guardian has been reaped, by the guardian when the gateway is gone, by the
+//! warden when both were, and by the sweep of the next start when all three were. The warden reads the name too:
+//! `wrasse-guard/src/warden/leaves.rs`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -99,7 +100,7 @@ fn has_word(text: &str, word: &str) -> bool {
 }
 
 /// The directory of our own cgroup.
-fn own() -> io::Result<PathBuf> {
+pub(crate) fn own() -> io::Result<PathBuf> {
     let cgroup = std::fs::read_to_string("/proc/self/cgroup")?;
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
     directory(&cgroup, &mounts)

@@ -52,6 +52,15 @@ pub enum SweepError {
     Proc(#[source] std::io::Error),
 }
 
+/// By which of its two marks a process was known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MarkedBy {
+    /// The resource limit that nothing else uses.
+    Limit,
+    /// The environment variable.
+    Variable,
+}
+
 /// A process proven to be left over from a dead gateway of this installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
@@ -59,8 +68,20 @@ pub struct Leftover {
     pub process: ProcessInfo,
     /// The instance it belonged to.
     pub instance: u64,
+    /// What says so.
+    pub marked_by: MarkedBy,
+    /// How long after the guardian of its instance it was started.
+    pub after_guardian: Duration,
     installation: u16,
     guardian_start_ticks: u64,
+}
+
+impl Leftover {
+    /// Whether it still runs.
+    pub fn runs(&self) -> bool {
+        process::stat(self.process.pid)
+            .is_some_and(|stat| stat.start_ticks == self.process.start_ticks && !stat.zombie)
+    }
 }
 
 /// What a sweep did.
@@ -218,10 +239,25 @@ fn refuse_living_owner(installation: u16, spared: &HashSet<u32>) -> Result<(), S
 }
 
 /// The instance of ours that a process carries the mark of, by either mark.
-fn instance_of(pid: u32, installation: u16) -> Option<u64> {
+fn instance_of(pid: u32, installation: u16) -> Option<(u64, MarkedBy)> {
     let limit = mark::of(pid).filter(|mark| mark.installation() == installation);
     let limit = limit.map(Mark::lease).filter(|lease| *lease != Mark::GATEWAY_LEASE);
-    limit.or_else(|| mark::in_environment(pid, installation))
+    let variable = || mark::in_environment(pid, installation);
+    limit
+        .map(|instance| (instance, MarkedBy::Limit))
+        .or_else(|| variable().map(|instance| (instance, MarkedBy::Variable)))
+}
+
+/// The instances of an installation whose marks are seen on anybody: what a ledger should be asked for, and no proof.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn marked(installation: u16) -> std::io::Result<HashSet<u64>> {
+    let pids = process::all()?.into_iter();
+    Ok(pids
+        .filter_map(|pid| instance_of(pid, installation))
+        .map(|(instance, _)| instance)
+        .collect())
 }
 
 /// Looks at every process once, those with the highest numbers first: they are mostly the newest, and the newest are
@@ -238,14 +274,22 @@ fn scan(
         if spared.contains(&pid) || signal::pid(pid).is_none() {
             continue;
         }
-        let Some(instance) = instance_of(pid, installation) else { continue };
+        let Some((instance, marked_by)) = instance_of(pid, installation) else { continue };
         let Some(guardian_start_ticks) = known(instance) else { continue };
         let Some(process) = process::info(pid) else { continue };
         if !process.zombie
             && process.start_ticks >= guardian_start_ticks
             && process::same_pid_namespace(pid)
         {
-            see(Leftover { process, instance, installation, guardian_start_ticks });
+            let after_guardian = process::ticks(process.start_ticks - guardian_start_ticks);
+            see(Leftover {
+                process,
+                instance,
+                marked_by,
+                after_guardian,
+                installation,
+                guardian_start_ticks,
+            });
         }
     }
     Ok(())
@@ -255,7 +299,8 @@ impl Leftover {
     /// Whether the process that has this number now is still proven.
     fn holds(&self, stat: &Stat) -> bool {
         stat.start_ticks == self.process.start_ticks
-            && instance_of(stat.pid, self.installation) == Some(self.instance)
+            && instance_of(stat.pid, self.installation)
+                .is_some_and(|(instance, _)| instance == self.instance)
     }
 
     fn member(&self) -> Option<Member> {

@@ -16,7 +16,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::FdFlags;
 use rustix::process::getppid;
 use tokio::io::Interest;
-use wrasse_guard::protocol::{WARDEN_NAME, WARDEN_ROLE, WARDEN_VARIABLE};
+use wrasse_guard::protocol::{
+    LAUNCH_DIRECTORY_VARIABLE, WARDEN_NAME, WARDEN_ROLE, WARDEN_VARIABLE,
+};
 
 use crate::image::{self, Program};
 use crate::{ContainError, Guard, cgroup, readiness, signal};
@@ -24,11 +26,11 @@ use crate::{ContainError, Guard, cgroup, readiness, signal};
 /// The exit code by which the gateway asks its warden to execute it anew.
 pub const EXIT_RESTART: u8 = wrasse_guard::protocol::EXIT_RESTART;
 
-/// How to become a warden.
-#[derive(Debug, Clone)]
 /// How often a warden that cannot be watched is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// How to become a warden.
+#[derive(Debug, Clone)]
 pub struct WardenExec {
     /// Where the guard program is executed from.
     pub guard: Guard,
@@ -52,7 +54,10 @@ pub fn exec(how: &WardenExec) -> ContainError {
     });
     let number =
         fd.as_ref().map_or_else(|_| OsString::from("-"), |fd| fd.as_raw_fd().to_string().into());
-    let become_warden = |program: &Program| Err(exec_program(program, &number, &path, how));
+    // Where the gateway will make leaves, if it makes any: the warden removes those that it leaves.
+    let leaves = cgroup::own().map_or_else(|_| OsString::from("-"), PathBuf::into_os_string);
+    let own = [number, leaves, path.into_os_string()];
+    let become_warden = |program: &Program| Err(exec_program(program, &own, how));
     match image::locate(how.guard, &how.state_dir, &mut Vec::new(), become_warden) {
         Err(error) => error,
         Ok(program) => unreachable!("{} was neither executed nor refused", program.word()),
@@ -60,15 +65,30 @@ pub fn exec(how: &WardenExec) -> ContainError {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the crate that executes the guard program")]
-fn exec_program(program: &Program, fd: &OsString, path: &Path, how: &WardenExec) -> io::Error {
-    Command::new(program.path())
-        .arg0(WARDEN_NAME)
-        .arg(WARDEN_ROLE)
-        .arg(fd)
-        .arg(path)
-        .args(&how.args)
-        .envs(how.env.iter().map(|(name, value)| (name, value)))
-        .exec()
+fn exec_program(program: &Program, own: &[OsString; 3], how: &WardenExec) -> io::Error {
+    let mut command = Command::new(program.path());
+    command.arg0(WARDEN_NAME).arg(WARDEN_ROLE).args(own).args(&how.args);
+    command.envs(how.env.iter().map(|(name, value)| (name, value)));
+    // The warden goes to "/", and the gateway with it, at every restart.
+    match std::env::current_dir() {
+        Ok(directory) => command.env(LAUNCH_DIRECTORY_VARIABLE, directory),
+        Err(_) => command.env_remove(LAUNCH_DIRECTORY_VARIABLE),
+    };
+    command.exec()
+}
+
+/// The directory that the paths in our arguments are relative to: where we were launched, which for a gateway below a
+/// warden is not its own.
+///
+/// # Errors
+/// When the directory is gone.
+pub fn launch_directory() -> io::Result<PathBuf> {
+    if pid().is_none() {
+        return std::env::current_dir();
+    }
+    // A warden from before an upgrade says nothing of it, and stayed there.
+    let said = std::env::var_os(LAUNCH_DIRECTORY_VARIABLE);
+    said.map_or_else(std::env::current_dir, |said| Ok(said.into()))
 }
 
 /// The warden's number, when our parent is one.

@@ -15,6 +15,7 @@ use crate::cron::Cron;
 use crate::fault;
 use crate::gateway::{GatewayIdentity, ReportSink, ShutdownWhy};
 use crate::lanes::{Lanes, SessionQueues};
+use crate::readiness::StoreProbe;
 use crate::run::Registry;
 
 /// What every part of the gateway shares.
@@ -38,6 +39,7 @@ pub(crate) struct Core {
     pub(crate) draining: watch::Sender<Option<EndReason>>,
     /// Set when a method asked the program to shut down.
     pub(crate) asked: watch::Sender<Option<ShutdownWhy>>,
+    pub(crate) store_probe: StoreProbe,
 }
 
 impl std::fmt::Debug for Core {

@@ -16,6 +16,7 @@ use wrasse_types::{EndReason, UnixMillis};
 use crate::core::Core;
 use crate::cron::{self, Cron};
 use crate::lanes::{Lanes, SessionQueues};
+use crate::readiness::{Readiness, StoreProbe};
 use crate::rpc::{self, MethodInfo};
 use crate::run::{Registry, RunReport};
 
@@ -112,15 +113,6 @@ pub enum StartError {
     Jobs(#[source] StoreError),
 }
 
-/// Whether the gateway takes work.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Readiness {
-    /// Whether it does.
-    pub ready: bool,
-    /// What keeps it from it.
-    pub failing: Vec<String>,
-}
-
 /// What a shutdown came to.
 #[derive(Debug, Clone, Default)]
 pub struct ShutdownReport {
@@ -161,6 +153,7 @@ impl Gateway {
             spawning: Mutex::new(()),
             draining: watch::Sender::new(None),
             asked: watch::Sender::new(None),
+            store_probe: StoreProbe::default(),
             config: parts.config,
             store: parts.store,
             servers: parts.servers,
@@ -196,15 +189,9 @@ impl Gateway {
         rpc::METHODS
     }
 
-    /// Whether the gateway takes work.
-    pub fn readiness(&self) -> Readiness {
-        let mut failing = Vec::new();
-        if self.core.draining().is_some() {
-            failing.push("shutting down".to_owned());
-        } else if self.core.scope.is_cancelled() {
-            failing.push("a part of the gateway failed; its log has the cause".to_owned());
-        }
-        Readiness { ready: failing.is_empty(), failing }
+    /// Whether the gateway takes work. Bounded by a few seconds whatever the disk does.
+    pub async fn readiness(&self) -> Readiness {
+        self.core.readiness().await
     }
 
     /// Tells when a method asks the program to shut down.

@@ -15,6 +15,7 @@ mod gateway;
 mod lanes;
 mod policy;
 mod prompt;
+mod readiness;
 mod rpc;
 mod run;
 mod sessions;
@@ -30,8 +31,8 @@ extern crate self as wrasse_gateway;
 mod station;
 
 pub use gateway::{
-    Gateway, GatewayIdentity, GatewayParts, Readiness, ReportSink, ShutdownReport, ShutdownWhy,
-    StartError,
+    Gateway, GatewayIdentity, GatewayParts, ReportSink, ShutdownReport, ShutdownWhy, StartError,
 };
+pub use readiness::Readiness;
 pub use rpc::{Effect, MethodInfo};
 pub use run::{EndedServer, RunReport};

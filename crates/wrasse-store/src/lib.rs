@@ -42,6 +42,6 @@ pub use open::{Durability, Role};
 pub use prune::{Pruned, Retain};
 pub use runs::{NewRun, RunEnd, RunFilter, RunRow, RunState};
 pub use sessions::{NewSession, SessionFilter, SessionRow, Touch};
-pub use state_dir::{Endpoint, StateDir, StateDirError};
+pub use state_dir::{Endpoint, StateDir, StateDirError, own_pid_namespace};
 pub use store::Store;
 pub use transcripts::TranscriptEntry;

@@ -7,6 +7,8 @@ use crate::{Store, StoreError};
 
 /// Under which name the secret for keyed fingerprints is kept.
 const FINGERPRINT_SECRET: &str = "fingerprint_secret";
+/// Under which name it is kept when the database last proved that it can be written.
+const PROOF: &str = "written_at";
 
 impl Store {
     /// Reads a value.
@@ -26,6 +28,13 @@ impl Store {
             .execute(self.writer()?)
             .await?;
         Ok(())
+    }
+}
+
+impl Store {
+    /// Commits a small row, to see whether the next one would be.
+    pub async fn prove_writable(&self) -> Result<(), StoreError> {
+        self.set_meta(PROOF, &Self::now().to_string()).await
     }
 }
 

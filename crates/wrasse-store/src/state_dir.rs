@@ -63,12 +63,31 @@ pub enum StateDirError {
 pub struct Endpoint {
     /// Its loopback port.
     pub port: u16,
-    /// The gateway's process.
+    /// The gateway's process, by its number in its PID namespace.
     pub pid: u32,
-    /// The warden's process.
+    /// The warden's process, likewise.
     pub warden_pid: Option<u32>,
+    /// That PID namespace; absent where `/proc` did not say, and from older gateways.
+    #[serde(default)]
+    pub pid_namespace: Option<u64>,
     /// When it began to serve.
     pub started_at: UnixMillis,
+}
+
+impl Endpoint {
+    /// Whether the numbers in it mean to us what they meant to the gateway. In doubt they do, as they mostly do.
+    pub fn numbers_are_ours(&self) -> bool {
+        match (self.pid_namespace, own_pid_namespace()) {
+            (Some(theirs), Some(ours)) => theirs == ours,
+            (None, _) | (_, None) => true,
+        }
+    }
+}
+
+/// The PID namespace of this process.
+pub fn own_pid_namespace() -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self/ns/pid").ok().map(|namespace| namespace.ino())
 }
 
 /// A state directory that exists and is private.

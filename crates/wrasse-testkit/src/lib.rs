@@ -9,6 +9,7 @@
 )]
 
 pub mod fixture;
+pub mod leaves;
 pub mod namespace;
 pub mod nobody;
 pub mod oracle;

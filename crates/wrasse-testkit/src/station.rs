@@ -235,13 +235,19 @@ impl Station {
         }
     }
 
-    /// Stops the gateway and proves that nothing is left: no process, no zombie, no open lease or instance.
+    /// Stops the gateway and proves that nothing is left: no process, no zombie, no cgroup, no open lease or instance.
     pub fn assert_flat(&mut self) {
         if self.warden.take().is_some() {
             self.ok(&["gateway", "stop"]);
         }
         self.assert_empty();
+        self.assert_no_leaves();
         self.assert_ledger_closed();
+    }
+
+    /// No cgroup that a gateway of this station made is left.
+    pub fn assert_no_leaves(&self) {
+        assert_eq!(crate::leaves::of(&self.path("state")), [PathBuf::new(); 0], "{}", self.log());
     }
 
     /// Waits until the oracle sees no process at all below itself.

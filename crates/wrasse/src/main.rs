@@ -7,6 +7,7 @@ mod client;
 mod command;
 mod exit;
 mod gateway;
+mod leftovers;
 mod logging;
 mod output;
 mod place;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     match run(cli) {
-        Ok(code) => code,
+        Ok(code) => output::leave(code),
         Err(error) => {
             error.print();
             error.exit.into()
@@ -39,8 +40,12 @@ fn main() -> ExitCode {
 
 /// Prints help on stdout with code 0, a usage fault on stderr with 64.
 fn usage(error: &clap::Error) -> ExitCode {
-    drop(error.print());
-    if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS }
+    if error.use_stderr() {
+        drop(error.print());
+        return Exit::Usage.into();
+    }
+    output::note(error.print());
+    output::leave(ExitCode::SUCCESS)
 }
 
 fn run(cli: Cli) -> CommandResult {
@@ -50,9 +55,14 @@ fn run(cli: Cli) -> CommandResult {
         Command::Agent(args) if args.local => gateway::local(&common, &args),
         Command::Config(what) => command::config::run(&common, &what),
         Command::Completions { shell } => command::completions(shell),
-        Command::Doctor(args) => command::doctor::run(&common, &args),
+        Command::Doctor(args) => match &args.host {
+            Some(host) => command::doctor_host::run(&common, host),
+            None => command::doctor::run(&common, &args),
+        },
         Command::Wrap(args) => command::wrap::run(&common, &args),
         Command::Import(args) => command::import::run(&common, &args),
+        Command::Reap(args) if args.foreign => command::foreign::reap(&common, &args),
+        Command::Why { what } => command::why::run(&common, &what),
         other => online(async move {
             match other {
                 Command::Gateway(what) => command::gateway::run(&common, what).await,
@@ -67,12 +77,12 @@ fn run(cli: Cli) -> CommandResult {
                     let memory = if pss { Memory::Proportional } else { Memory::Counted };
                     command::ps::run(&common, tree, memory).await
                 }
-                Command::Why { what } => command::why::run(&common, &what).await,
                 Command::Reap(args) => command::reap::run(&common, &args).await,
                 Command::Models(what) => command::models::run(&common, what).await,
                 Command::Config(_)
                 | Command::Completions { .. }
                 | Command::Doctor(_)
+                | Command::Why { .. }
                 | Command::Wrap(_)
                 | Command::Import(_) => {
                     unreachable!("handled above, without a runtime")

@@ -1,11 +1,41 @@
-//! Writing to stdout without dying of a closed one (`wrasse ps | head`).
+//! Writing to stdout. A reader that has gone away (`wrasse ps | head`) is nobody's problem; what could not be written
+//! for another reason makes the command fail, since what it was asked for is lost.
 
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+use std::sync::OnceLock;
 
-/// Writes a text and a line end. A reader that has gone away ends the program quietly, as it would end `cat`.
+use crate::exit::{Exit, ExpectedError};
+
+/// Why stdout took no more. Nothing is written after that.
+static STOPPED: OnceLock<io::Error> = OnceLock::new();
+
+/// Writes a text and a line end.
 pub(crate) fn line(text: impl std::fmt::Display) {
-    let mut out = std::io::stdout().lock();
-    drop(writeln!(out, "{text}").and_then(|()| out.flush()));
+    if STOPPED.get().is_some() {
+        return;
+    }
+    let mut out = io::stdout().lock();
+    note(writeln!(out, "{text}").and_then(|()| out.flush()));
+}
+
+/// Notes what became of something written to stdout.
+pub(crate) fn note(written: io::Result<()>) {
+    if let Err(error) = written {
+        STOPPED.get_or_init(|| error);
+    }
+}
+
+/// What a command that came to `code` leaves with: a failure, said here, if its output was lost.
+pub(crate) fn leave(code: ExitCode) -> ExitCode {
+    match STOPPED.get() {
+        Some(error) if error.kind() != ErrorKind::BrokenPipe => {
+            let text = format!("cannot write to stdout: {error}");
+            ExpectedError::new(Exit::Failed, text).print();
+            Exit::Failed.into()
+        }
+        Some(_) | None => code,
+    }
 }
 
 /// Prints a value as indented JSON.
@@ -14,8 +44,7 @@ pub(crate) fn json(value: &serde_json::Value) {
 }
 
 /// Asks on a terminal whether to go on; elsewhere refuses for want of `--yes`.
-pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), crate::exit::ExpectedError> {
-    use crate::exit::{Exit, ExpectedError};
+pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), ExpectedError> {
     use std::io::IsTerminal;
     if yes {
         return Ok(());

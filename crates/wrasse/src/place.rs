@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use wrasse_config::{DiskFiles, LoadOptions, Loaded, StateDirBy};
+use wrasse_config::{DiskFiles, Faults, LoadOptions, Loaded, StateDirBy};
+use wrasse_contain::warden::launch_directory;
 
 use crate::args::Common;
 use crate::exit::{Exit, ExpectedError};
@@ -22,7 +23,12 @@ fn asked_state_dir(common: &Common) -> Result<(PathBuf, StateDirBy), ExpectedErr
         })?;
         (home.join(".wrasse"), StateDirBy::Default)
     };
-    let absolute = std::path::absolute(&chosen).map_err(|error| {
+    let absolute = if chosen.is_absolute() {
+        std::path::absolute(&chosen)
+    } else {
+        launch_directory().and_then(|launched_in| std::path::absolute(launched_in.join(&chosen)))
+    };
+    let absolute = absolute.map_err(|error| {
         ExpectedError::new(Exit::ConfigFault, format!("state dir {}: {error}", chosen.display()))
     })?;
     Ok((absolute, by))
@@ -61,16 +67,20 @@ fn load_options(common: &Common) -> Result<LoadOptions, ExpectedError> {
         state_dir,
         state_dir_by,
         env,
-        cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+        cwd: launch_directory().unwrap_or_else(|_| PathBuf::from("/")),
         home: home(),
         cpu_count: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     })
 }
 
+/// Loads the configuration, or gives every fault of it.
+pub(crate) fn try_load(common: &Common) -> Result<Result<Loaded, Faults>, ExpectedError> {
+    Ok(wrasse_config::load_with_tree(&load_options(common)?, &DiskFiles))
+}
+
 /// Loads the configuration, or says every fault of it.
 pub(crate) fn load(common: &Common) -> Result<Loaded, ExpectedError> {
-    let options = load_options(common)?;
-    wrasse_config::load_with_tree(&options, &DiskFiles).map_err(|faults| {
+    try_load(common)?.map_err(|faults| {
         let count = faults.0.len();
         let noun = if count == 1 { "fault" } else { "faults" };
         ExpectedError::new(

@@ -221,9 +221,11 @@ pub(super) async fn status(core: &Arc<Core>, given: Value) -> Result<Value, RpcF
         .collect();
     let cron = super::cron::status(core, Value::Null).await?;
     let agents: Vec<&str> = core.config.agents.list.iter().map(|a| a.id.as_str()).collect();
+    let readiness = core.readiness().await;
     Ok(json!({
         "schema": SCHEMA,
-        "ready": core.draining().is_none(),
+        "ready": readiness.ready,
+        "failing": readiness.failing,
         "gateway": to_json(gateway)?,
         "uptimeMs": millis(UnixMillis::now().since(core.identity.started_at)),
         "agents": agents,

@@ -65,7 +65,7 @@ async fn a_panic_ends_its_run_and_releases_what_it_held() {
 
     assert_eq!(station.wait_over(&behind).await["status"], "ok", "its session is free");
     assert_eq!(station.say("other", "call").await, "pong", "its lane is free");
-    assert!(station.gateway.readiness().ready);
+    assert!(station.gateway.readiness().await.ready);
     eventually("nothing is left", async || living(&station).await == json!([])).await;
     station.stop().await;
 }

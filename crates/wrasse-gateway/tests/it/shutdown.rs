@@ -29,7 +29,7 @@ async fn each_reason_is_recorded() {
             station.active().await.iter().any(|run| run["state"] == "running")
         })
         .await;
-        assert!(station.gateway.readiness().ready);
+        assert!(station.gateway.readiness().await.ready);
         let report = station.gateway.shutdown(why, Duration::from_secs(8)).await;
         assert_eq!((report.runs, report.runs_left), (2, 0));
         for run in [at_work, queued] {
@@ -37,7 +37,7 @@ async fn each_reason_is_recorded() {
             let answer = station.ok("agent.wait", json!({ "runId": run })).await;
             assert_eq!(answer["status"], "error", "{answer}");
         }
-        assert!(!station.gateway.readiness().ready);
+        assert!(!station.gateway.readiness().await.ready);
         let refused = station.refused("agent", json!({ "message": "x" })).await;
         assert_eq!(refused.code, "draining");
         station.stop().await;

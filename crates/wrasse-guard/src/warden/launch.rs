@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 
-use super::{complain, siblings::Siblings};
+use super::{complain, leaves::Leaves, siblings::Siblings};
 use crate::{
     procfs,
     protocol::WARDEN_VARIABLE,
@@ -21,6 +21,7 @@ pub(super) struct Launch {
     /// The gateway's own vector, then a 0.
     argv: Table<usize>,
     env: Table<usize>,
+    pub(super) leaves: Leaves,
     /// Signals that stay ignored.
     kept: SignalSet,
     started_before: bool,
@@ -31,7 +32,7 @@ pub(super) struct Launch {
 impl Launch {
     /// Reads the warden's arguments. Both vectors hold the addresses of strings that live for ever.
     pub(super) fn new(argv: Table<usize>, env: Table<usize>, kept: SignalSet) -> Option<Self> {
-        let [_, _, fd, path, rest @ ..] = argv.as_slice() else { return None };
+        let [_, _, fd, leaves, path, rest @ ..] = argv.as_slice() else { return None };
         if rest.is_empty() {
             return None;
         }
@@ -39,7 +40,7 @@ impl Launch {
             b"-" => None,
             digits => Some(procfs::parse_pid(digits).filter(|raw| *raw > 2)?),
         };
-        let path = string(*path);
+        let (leaves, path) = (Leaves::below(string(*leaves)), string(*path));
         let mut own_argv = Table::new();
         for address in rest.iter().copied().chain([0]) {
             own_argv.push(address).ok()?;
@@ -65,6 +66,7 @@ impl Launch {
             path,
             argv: own_argv,
             env: own_env,
+            leaves,
             kept,
             started_before: false,
             _variable: variable,

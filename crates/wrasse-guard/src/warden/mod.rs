@@ -10,12 +10,14 @@
 //! everything below the gateway, and is spared likewise.
 
 mod launch;
+mod leaves;
 mod siblings;
 
 use launch::Launch;
 use siblings::Siblings;
 
 use crate::{
+    procfs,
     protocol::EXIT_RESTART,
     sys::{self, Errno, Fd, Pid, Poll, Signal, SignalSet, Table, Waited},
     walk::Ending,
@@ -54,8 +56,11 @@ pub(crate) fn run(argv: Table<usize>, env: Table<usize>) -> ! {
     sys::block_only(caught);
     sys::mend_standard(0);
     sys::set_name(c"wrasse-warden");
+    // Neither we nor the gateway hold the caller's workspace or mount. What is relative in the gateway's arguments is
+    // told apart: whoever became us left word of where it was launched.
+    drop(sys::change_directory(c"/"));
     let Some(launch) = Launch::new(argv, env, kept) else {
-        complain(b"usage: wrasse-warden warden FD|- PATH ARGV0 [ARG...]\n");
+        complain(b"usage: wrasse-warden warden FD|- CGROUP|- PATH ARGV0 [ARG...]\n");
         sys::exit(USAGE)
     };
     match Warden::new(caught, launch) {
@@ -101,9 +106,12 @@ impl Warden {
                 complain(b"wrasse-warden: failed to fork the gateway\n");
                 sys::exit(INTERNAL)
             };
+            // Unreaped until it is watched to its end: the number is its own.
+            let since = procfs::stat(gateway).map_or(0, |stat| stat.start);
             let status = self.watch(gateway);
             let after = judge(status);
             self.end_all(exit_code(status));
+            self.launch.leaves.remove(gateway, since);
             match (after, self.asked_to_end) {
                 (After::Exit(code), _) => sys::exit(code),
                 (After::Restart, Some(signal)) => sys::exit(128 + signal.0),

@@ -30,9 +30,13 @@ impl Wardened {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let value = format!("{}.{number}", std::process::id());
         let witness = Mark::Environment(format!("WRASSE_GUARD_TEST={value}"));
-        fs::write(folder.path().join("gateway"), gateway).unwrap();
+        // Launched in "/", as every gateway.
+        let gateway = format!("cd \"${{0%/*}}\"; {gateway}");
+        let file = folder.path().join("gateway");
+        fs::write(&file, gateway).unwrap();
         let path = format!("{}:/usr/bin:/bin", image().parent().unwrap().display());
-        let script = format!("{before}\nexec wrasse-warden warden - /bin/sh sh ./gateway");
+        let script =
+            format!("{before}\nexec wrasse-warden warden - - /bin/sh sh {}", file.display());
         let warden = Command::new("/bin/sh")
             .args(["-c", &script])
             .current_dir(folder.path())
@@ -86,7 +90,7 @@ fn an_inherited_sigchld_of_ignore_loses_no_status() {
 #[test]
 fn a_gateway_that_cannot_be_executed_is_127() {
     let status = Command::new("/bin/sh")
-        .args(["-c", "exec wrasse-warden warden - /nowhere/wrasse wrasse gateway run"])
+        .args(["-c", "exec wrasse-warden warden - - /nowhere/wrasse wrasse gateway run"])
         .env("PATH", image().parent().unwrap())
         .stderr(Stdio::null())
         .status()
@@ -100,6 +104,7 @@ fn the_gateway_has_a_session_a_stdin_and_a_wardens_pid() {
         [ \"$(readlink /proc/$$/fd/0)\" = /dev/null ] || exit 12
         [ -e /proc/$$/fd/1 ] && [ -e /proc/$$/fd/2 ] || exit 13
         [ \"$WRASSE_WARDEN\" = $PPID ] || exit 14
+        [ \"$OLDPWD\" = / ] && [ \"$(readlink /proc/$PPID/cwd)\" = / ] || exit 15
         ls /proc/$$/fd > fds; exit 0";
     // Wrasse's own 0 to 2 closed by whoever started it, and an outer warden.
     let mut wardened =

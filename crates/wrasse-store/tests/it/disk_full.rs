@@ -56,6 +56,8 @@ pub(crate) async fn fill_the_disk(dir: &StateDir) {
     })
     .await;
 
+    assert!(matches!(store.prove_writable().await, Err(StoreError::Full(_))));
+
     // Ending never needs the disk: the call returns, and the row comes when there is room.
     ledger.ended(instance, end());
     let transcript = store.transcript(&session.session_id, None).await.unwrap();
@@ -65,6 +67,7 @@ pub(crate) async fn fill_the_disk(dir: &StateDir) {
     let row = ledger.instance(instance).await.unwrap().unwrap();
     assert_eq!(row.end, Some(end()));
     append().await.unwrap();
+    store.prove_writable().await.unwrap();
     store.close().await;
     say("fine");
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::args::{AgentArgs, Common};
 use crate::client::Client;
 use crate::exit::{CommandResult, Exit, ExpectedError};
+use crate::gateway;
 use crate::output;
 
 pub(crate) async fn run(common: &Common, args: &AgentArgs) -> CommandResult {
@@ -23,7 +24,8 @@ pub(crate) async fn run(common: &Common, args: &AgentArgs) -> CommandResult {
     );
     tokio::select! {
         answer = wait => finish(common, &client, run, &answer?).await,
-        _ = tokio::signal::ctrl_c() => {
+        asked = gateway::interrupted() => {
+            asked?;
             cancel(&client, run, "client_interrupted").await;
             Err(ExpectedError::new(Exit::Interrupted, format!("interrupted; run {run} was cancelled")))
         }

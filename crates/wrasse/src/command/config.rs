@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use serde_json::json;
-use wrasse_config::Origin;
+use serde_json::{Value, json};
+use wrasse_config::{Fault, Faults, Origin};
 
 use crate::args::{Common, ConfigCommand};
-use crate::exit::CommandResult;
+use crate::exit::{CommandResult, Exit};
 use crate::output;
 use crate::place;
 
@@ -26,12 +26,18 @@ pub(crate) fn run(common: &Common, what: &ConfigCommand) -> CommandResult {
 }
 
 fn check(common: &Common) -> CommandResult {
+    if common.json
+        && let Err(faults) = place::try_load(common)?
+    {
+        output::json(&json!({ "schema": 1, "ok": false, "faults": faults_json(&faults) }));
+        return Ok(Exit::ConfigFault.into());
+    }
     let loaded = place::load(common)?;
     let config = &loaded.config;
     let keys = loaded.key_report();
     if common.json {
         output::json(&json!({
-            "schema": 1, "ok": true, "files": config.files, "compat": config.compat.name(),
+            "schema": 1, "ok": true, "faults": [], "files": config.files, "compat": config.compat.name(),
             "warnings": config.warnings, "keys": keys,
         }));
         return Ok(ExitCode::SUCCESS);
@@ -65,4 +71,18 @@ fn check(common: &Common) -> CommandResult {
         counts.0, counts.1, counts.2
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Fields that say nothing of a fault are `null`.
+fn faults_json(faults: &Faults) -> Vec<Value> {
+    let said = |number: u32| (number > 0).then_some(number);
+    let text = |text: String| (!text.is_empty()).then_some(text);
+    let fault = |fault: &Fault| {
+        json!({
+            "file": text(fault.file.display().to_string()), "line": said(fault.line),
+            "column": said(fault.column), "path": text(fault.path.clone()),
+            "message": fault.message, "suggestion": fault.suggestion,
+        })
+    };
+    faults.0.iter().map(fault).collect()
 }

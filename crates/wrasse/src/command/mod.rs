@@ -4,8 +4,11 @@ pub(crate) mod agent;
 pub(crate) mod config;
 pub(crate) mod cron;
 pub(crate) mod doctor;
+pub(crate) mod doctor_host;
+pub(crate) mod foreign;
 pub(crate) mod gateway;
 pub(crate) mod import;
+pub(crate) mod leftovers;
 pub(crate) mod mcp;
 pub(crate) mod models;
 pub(crate) mod ps;
@@ -71,7 +74,6 @@ pub(crate) fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Waits until a process has exited, through its pidfd. Blocks this thread: a command does nothing else meanwhile.
 fn look_until_gone(pid: Pid, limit: Duration) -> Result<(), ExpectedError> {
     const LOOK_EVERY: Duration = Duration::from_millis(20);
     let end = Instant::now() + limit;
@@ -89,6 +91,7 @@ fn still_there(pid: Pid, limit: Duration) -> ExpectedError {
     ExpectedError::new(Exit::TimedOut, text).help("wrasse ps   shows what it waits for")
 }
 
+/// Waits until a process has exited, through its pidfd. Blocks this thread: a command does nothing else meanwhile.
 pub(crate) fn wait_gone(pid: u32, limit: Duration) -> Result<(), ExpectedError> {
     let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
     let failed = |error: rustix::io::Errno| {
@@ -97,11 +100,11 @@ pub(crate) fn wait_gone(pid: u32, limit: Duration) -> Result<(), ExpectedError> 
     let fd = match pidfd_open(raw, PidfdFlags::empty()) {
         Ok(fd) => fd,
         Err(rustix::io::Errno::SRCH) => return Ok(()),
-        Err(error) => return Err(failed(error)),
         // None to be had: look now and then.
         Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
             return look_until_gone(raw, limit);
         }
+        Err(error) => return Err(failed(error)),
     };
     let end = Instant::now() + limit;
     loop {

@@ -1,4 +1,4 @@
-//! `wrasse reap --idle`
+//! `wrasse reap`: which of the three kinds; and `wrasse reap --idle`.
 
 use std::process::ExitCode;
 
@@ -6,17 +6,30 @@ use serde_json::json;
 
 use crate::args::{Common, ReapArgs};
 use crate::client::Client;
-use crate::command::{ask, items, text};
+use crate::command::{ask, items, leftovers, text};
 use crate::exit::{CommandResult, Exit, ExpectedError};
 use crate::output::{json as print_json, line};
 use crate::render;
 
 pub(crate) async fn run(common: &Common, args: &ReapArgs) -> CommandResult {
-    if !args.idle {
-        return Err(ExpectedError::new(Exit::Usage, "say what to reap")
-            .help("wrasse reap --idle         lists the servers nobody holds")
-            .help("wrasse reap --idle --yes   ends them"));
+    match (args.idle, args.foreign) {
+        (true, _) if !args.ids.is_empty() => Err(ExpectedError::new(
+            Exit::Usage,
+            "--idle is for all that nobody holds; it takes no ID",
+        )
+        .help("wrasse mcp stop ID   ends one")),
+        (true, _) => idle(common).await,
+        (false, true) => foreign(),
+        (false, false) => leftovers::run(common, args).await,
     }
+}
+
+fn foreign() -> CommandResult {
+    Err(ExpectedError::new(Exit::Usage, "reap --foreign is not built yet")
+        .help("wrasse reap   lists what our own dead gateways left"))
+}
+
+async fn idle(common: &Common) -> CommandResult {
     if common.yes {
         return ask(common, "reap", json!({ "idle": true }), render::ended).await;
     }

@@ -1,6 +1,6 @@
 //! Putting the parts together, in the one order that works: lock, containment, sweep, store, servers, gateway.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wrasse_config::{Config, Durability};
@@ -13,8 +13,9 @@ use wrasse_store::{Role, StateDir, StateLock, Store};
 use wrasse_types::UnixMillis;
 
 use crate::args::Common;
-use crate::exit::{Exit, ExpectedError};
+use crate::exit::{Exit, ExpectedError, failed};
 use crate::gateway::line;
+use crate::leftovers::Known;
 use crate::place;
 
 /// A running gateway without a door.
@@ -63,6 +64,7 @@ pub(crate) async fn compose(
     }
     let store = open_store(&state, &config).await?;
     sweep_leftovers(installation, &store).await?;
+    sweep_after_shims(&state).await;
     let scope = Scope::root("gateway");
     let servers = Servers::new(ServersParts {
         config: Arc::clone(&config),
@@ -94,21 +96,6 @@ pub(crate) async fn compose(
     Ok(Composed { config, state, store, containment, gateway, scope, started_at, _lock: lock })
 }
 
-/// A fault with everything behind it: the cause is what a person can cure.
-fn failed(error: &dyn std::error::Error) -> ExpectedError {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    ExpectedError::new(Exit::Failed, text)
-}
-
 fn say_warnings(config: &Config) {
     for warning in &config.warnings {
         tracing::warn!("config: {warning}");
@@ -134,29 +121,10 @@ fn say_warnings(config: &Config) {
 
 /// Ends what dead gateways of this installation left, before anything new begins. `// failure mode D11`
 async fn sweep_leftovers(installation: u16, store: &Store) -> Result<(), ExpectedError> {
-    /// Instances that ended lately are asked about too: a record of an end is no proof of it.
-    const RECENT: u32 = 1000;
-    let ledger = store.ledger();
-    let mut known = ledger.recent_instances(RECENT).await.map_err(|error| failed(&error))?;
-    let open = ledger.open_instances().await.map_err(|error| failed(&error))?;
-    let effort = if open.is_empty() { sweep::Effort::Glance } else { sweep::Effort::Search };
-    known.extend(open);
-    let proofs: HashMap<u64, sweep::LeaseProof> = known
-        .into_iter()
-        .filter_map(|row| {
-            let guardian = row.guardian?;
-            let proof = sweep::LeaseProof {
-                guardian_start_ticks: guardian.start_ticks,
-                boot_id: guardian.boot_id,
-            };
-            Some((row.id.number(), proof))
-        })
-        .collect();
+    let known = Known::read(installation, &store.ledger()).await.map_err(|error| failed(&error))?;
     // First what one kill ends that no fork escapes.
-    let known = proofs.clone();
-    sweep::leaves(installation, move |instance| known.get(&instance).cloned()).await;
-    let found = sweep::find(installation, effort, |instance| proofs.get(&instance).cloned())
-        .map_err(|error| failed(&error))?;
+    known.end_leaves(None).await;
+    let found = known.find().map_err(|error| failed(&error))?;
     if found.is_empty() {
         return Ok(());
     }
@@ -169,6 +137,21 @@ async fn sweep_leftovers(installation: u16, store: &Store) -> Result<(), Expecte
         report.survivors
     );
     Ok(())
+}
+
+/// Ends what dead shims of `wrasse wrap` left. They have marks and a ledger of their own, and one that lives is not
+/// touched, so nothing here waits for it to work.
+async fn sweep_after_shims(state: &StateDir) {
+    match wrasse_wrap::ledger::sweep(state.path()).await {
+        Ok(report) if report.found == 0 => {}
+        Ok(report) => tracing::warn!(
+            "swept after shims that died: {} found, {} ended, {} left",
+            report.found,
+            report.ended,
+            report.survivors
+        ),
+        Err(error) => tracing::warn!("what dead shims left was not looked for: {error}"),
+    }
 }
 
 async fn open_store(state: &StateDir, config: &Config) -> Result<Store, ExpectedError> {

@@ -8,6 +8,7 @@ mod signals;
 
 pub(crate) use local::local;
 pub(crate) use serve::run;
+pub(crate) use signals::interrupted;
 
 use std::ffi::OsString;
 use std::sync::{Arc, Barrier};

@@ -97,6 +97,7 @@ async fn open_door(
         port,
         pid: std::process::id(),
         warden_pid: Some(link.pid()),
+        pid_namespace: wrasse_store::own_pid_namespace(),
         started_at: composed.started_at,
     };
     composed

@@ -1,5 +1,6 @@
 //! Answers as people read them. `--json` bypasses all of this.
 
+pub(crate) mod leftovers;
 mod ps;
 mod why;
 
@@ -22,6 +23,9 @@ pub(crate) fn status(answer: &Value) {
         text(&gateway["started_at"]),
         if answer["ready"] == true { "ready" } else { "not ready" },
     ));
+    for failing in items(&answer["failing"]) {
+        line(format_args!("! {}", text(failing)));
+    }
     line(format_args!(
         "{} runs active, {} sessions (records, no processes), {} servers configured, {} jobs",
         text(&gateway["runs_active"]),

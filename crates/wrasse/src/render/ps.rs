@@ -127,6 +127,12 @@ fn totals(report: &PsReport) {
     ));
     line(format_args!("leftovers of ours: {}", report.leftovers.len()));
     for process in &report.leftovers {
-        line(format_args!("  {} {}  since {}", process.pid, process.name, process.started_at));
+        line(format_args!(
+            "  {} {}  since {}  it carries our mark and belongs to no instance",
+            process.pid, process.name, process.started_at
+        ));
+    }
+    if !report.leftovers.is_empty() {
+        line("  → wrasse why PID, wrasse reap");
     }
 }

@@ -11,6 +11,7 @@ use wrasse_testkit::station::{PATIENCE, Station, eventually, has};
 use crate::hygiene::{configure, hold, look, named, open_files};
 
 const SIGHUP: i32 = 1;
+const SIGINT: i32 = 2;
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 
@@ -59,22 +60,45 @@ fn under_setsid() {
     holds_under(&["setsid"]);
 }
 
-/// HUP is ignored and stays so: it is not passed on. TERM still drains.
-#[test]
-fn under_nohup() {
-    holds_under(&["nohup"]);
+/// What was ignored at the start stays so, in warden and gateway, and is not passed on. TERM still drains.
+fn ignores(launcher: &[&str], signal: i32) {
     let mut station = deaf_station();
-    station.set_launcher(&["nohup"]);
+    station.set_launcher(launcher);
     let warden = station.start();
     hold(&station);
-    let before = station.gateway();
-    station.oracle.signal(&[warden], SIGHUP);
-    assert_eq!(station.gateway(), before);
+    let gateway = station.gateway();
+    for pid in [warden, gateway] {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+        let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
+        assert!(mask & (1 << (signal - 1)) != 0, "{launcher:?} {pid}: {status}");
+        station.oracle.signal(&[pid], signal);
+    }
+    assert_eq!(station.gateway(), gateway);
     look(&station);
+    // A restart executes it anew, below the same warden.
+    station.ok(&["gateway", "restart"]);
+    station.wait_ready();
+    let gateway = station.gateway();
+    station.oracle.signal(&[gateway], signal);
+    look(&station);
+    assert_eq!(station.gateway(), gateway);
     station.warden = None;
     station.oracle.signal(&[warden], SIGTERM);
     assert_eq!(station.oracle.exit_code(warden, PATIENCE), Some(0), "{}", station.log());
     station.assert_flat();
+}
+
+#[test]
+fn under_nohup() {
+    holds_under(&["nohup"]);
+    ignores(&["nohup"], SIGHUP);
+}
+
+/// As a shell without job control starts what is to run in the background: Ctrl-C is not meant for it.
+#[test]
+fn in_the_background_of_a_script() {
+    ignores(&["sh", "-c", "trap '' INT QUIT; exec \"$@\"", "sh"], SIGINT);
 }
 
 /// An ignored SIGCHLD would let the kernel reap our children, with their statuses and numbers.

@@ -153,6 +153,31 @@ fn dangerous_variables_are_dropped_with_one_warning() {
     station.assert_flat();
 }
 
+/// `inheritEnv: ["*"]` means what is harmless: the rest is passed on by its full name only, and said once.
+#[test]
+fn everything_inherited_is_everything_harmless() {
+    let mut station = Station::new();
+    let inherit = json!({ "mcp": { "inheritEnv": ["*", "PYTHONSTARTUP"] } });
+    configure(&station, station.fixture(Mode::Ok), inherit);
+    for name in ["LD_LIBRARY_PATH", "NODE_OPTIONS", "PYTHONSTARTUP", "GITHUB_TOKEN"] {
+        station.set_env(name, "/nonexistent");
+    }
+    station.set_env("WRASSE_GATEWAY_TOKEN", "key-to-the-door");
+    station.start();
+    let names = names(&look(&station));
+    for passed in ["PYTHONSTARTUP", "GITHUB_TOKEN", "WRASSE_MARK"] {
+        assert!(names.contains(passed), "{names:?}");
+    }
+    for withheld in ["LD_LIBRARY_PATH", "NODE_OPTIONS", "WRASSE_GATEWAY_TOKEN", "WRASSE_WARDEN"] {
+        assert!(!names.contains(withheld), "{names:?}");
+    }
+    let log = station.log();
+    let said: Vec<&str> = log.lines().filter(|line| line.contains("mcp.inheritEnv")).collect();
+    assert_eq!(said.len(), 1, "{log}");
+    assert!(said[0].contains("LD_LIBRARY_PATH, NODE_OPTIONS"), "{}", said[0]);
+    station.assert_flat();
+}
+
 /// Launched with descriptors open, signals ignored and blocked: nothing of it reaches the server.
 #[test]
 fn a_server_has_three_descriptors_and_no_inherited_signal_state() {
@@ -246,6 +271,55 @@ fn ours_hold_nothing_of_anybody() {
     assert!(kinds.iter().all(|(_, path)| fine(path)), "{kinds:?}");
     assert_eq!(link(gateway, "fd/0"), PathBuf::from("/dev/null"));
     station.assert_flat();
+}
+
+/// No directory or mount is kept busy by ours; what is relative on the command line or in the environment is still
+/// found where it was meant, and after a restart too.
+#[test]
+fn ours_stand_in_the_root_and_find_what_was_meant() {
+    for by_variable in [false, true] {
+        let mut station = station();
+        let state = station.path("state");
+        // Beside the state dir, so that the default is not what is found.
+        let config = station.path("here.json5");
+        std::fs::rename(state.join("wrasse.json5"), &config).unwrap();
+        let state_dir = if by_variable {
+            station.set_env("WRASSE_STATE_DIR", "../state");
+            station.set_env("WRASSE_CONFIG", "../here.json5");
+            station.set_launcher(&[]);
+            vec![]
+        } else {
+            station.set_env("WRASSE_STATE_DIR", "");
+            vec!["--state-dir", "../state", "--config", "../here.json5"]
+        };
+        let program = station.wrasse().display().to_string();
+        let argv = [vec![program.as_str(), "gateway", "run"], state_dir.clone()].concat();
+        let argv: Vec<String> = argv.into_iter().map(str::to_owned).collect();
+        let warden = station.spawn(&argv);
+        // The station's own commands name it in full.
+        station.set_env("WRASSE_STATE_DIR", state.display().to_string());
+        station.wait_ready();
+        station.warden = Some(warden);
+        for restarted in [false, true] {
+            if restarted {
+                station.ok(&["gateway", "restart"]);
+                station.wait_ready();
+            }
+            let own = look(&station);
+            assert_eq!(own["cwd"], json!(station.path("work").canonicalize().unwrap()), "{own:#}");
+            hold(&station);
+            let gateway = station.gateway();
+            let ours = ["wrasse-warden", "wrasse-guardian"]
+                .map(|name| named(&station.oracle.list(), name));
+            assert_eq!(ours.each_ref().map(Vec::len), [1, 1]);
+            let pids = ours.iter().flatten().map(|process| process.pid).chain([gateway]);
+            for pid in pids {
+                assert_eq!(link(pid, "cwd"), PathBuf::from("/"), "{:#?}", station.oracle.list());
+            }
+        }
+        station.assert_flat();
+        assert!(!PathBuf::from("/state").exists());
+    }
 }
 
 /// failure mode G10: the port is free as soon as the gateway is killed, whatever its servers do.

@@ -6,6 +6,7 @@
 )]
 
 mod chain;
+mod commands;
 mod confined;
 mod firings;
 mod host;
@@ -13,6 +14,7 @@ mod hygiene;
 mod import;
 mod input;
 mod pid_one;
+mod reap;
 mod soak;
 mod storm;
 mod table;

@@ -1,0 +1,154 @@
+//! `wrasse reap`: what dead gateways left, listed with the proof, ended when told.
+
+use serde_json::{Value, json};
+use wrasse_testkit::fixture::Mode;
+use wrasse_testkit::processes::Process;
+use wrasse_testkit::station::{PATIENCE, Station, eventually, text};
+
+use crate::hygiene::{configure, named};
+
+const SIGKILL: i32 = 9;
+/// What both say where there is nothing.
+const NONE: &str = "leftovers of ours: 0\n";
+
+/// A station whose gateway, warden and guardians died in one instant, with two daemons of two instances left.
+fn with_leftovers() -> (Station, Vec<Process>) {
+    let mut station = Station::new();
+    configure(&station, station.fixture(Mode::Daemon), json!({}));
+    station.start();
+    for key in ["a", "b"] {
+        let params = json!({ "message": "hold", "sessionKey": key }).to_string();
+        station.ok(&["gateway", "call", "agent", "--params", &params]);
+    }
+    eventually("both calls are in flight", PATIENCE, || {
+        let ps = station.json(&["ps"]);
+        let instances = ps["instances"].as_array().unwrap().clone();
+        instances.iter().filter(|one| one["in_flight"] == 1).count() == 2
+    });
+    let gateway = station.gateway();
+    let warden = station.warden.take().unwrap();
+    let seen = station.oracle.list();
+    let guardians = named(&seen, "wrasse-guardian");
+    assert_eq!(guardians.len(), 2, "{seen:#?}");
+    let ours: Vec<u32> =
+        [warden, gateway].into_iter().chain(guardians.iter().map(|one| one.pid)).collect();
+    station.kill_at_once(&ours);
+    // The leaders die with their guardians; daemons do not.
+    let gone = |seen: &[Process]| {
+        seen.iter().all(|one| !ours.contains(&one.pid)) && named(seen, "wrasse-fixture").len() == 2
+    };
+    let left = station.oracle.wait_until(PATIENCE, gone).unwrap_or_else(|left| panic!("{left:#?}"));
+    let left: Vec<Process> = left.into_iter().filter(|one| one.state != 'Z').collect();
+    assert!(left.len() >= 2, "{left:#?}");
+    (station, left)
+}
+
+fn pids(report: &Value) -> Vec<u32> {
+    let leftovers = report["leftovers"].as_array().unwrap();
+    let mut pids: Vec<u32> =
+        leftovers.iter().map(|one| u32::try_from(one["pid"].as_u64().unwrap()).unwrap()).collect();
+    pids.sort_unstable();
+    pids
+}
+
+/// guarantee G5; failure mode B2, D11
+#[test]
+fn leftovers_are_listed_with_the_proof_and_ended_when_told() {
+    let (mut station, left) = with_leftovers();
+    let stranger = ["sleep".to_owned(), "1000".to_owned()];
+    let stranger = station.spawn(&stranger);
+    let mut want: Vec<u32> = left.iter().map(|process| process.pid).collect();
+    want.sort_unstable();
+
+    // A dry run changes nothing, whatever it is asked for.
+    for _ in 0..2 {
+        let dry = station.cli(&["reap", "--json"]);
+        assert_eq!(dry.status.code(), Some(3), "{}", text(&dry.stderr));
+        let report: Value = serde_json::from_slice(&dry.stdout).unwrap();
+        assert_eq!(pids(&report), want, "{report:#}");
+        for one in report["leftovers"].as_array().unwrap() {
+            assert_eq!(one["server"], "fix", "{one:#}");
+            let proof = &one["proof"];
+            assert!(
+                proof["guardian_pid"].is_u64() && proof["after_guardian_ms"].is_u64(),
+                "{one:#}"
+            );
+            assert_eq!((&proof["owner"], &proof["boot"]), (&json!("dead"), &json!("this")));
+            assert_eq!(proof["ended_at"], Value::Null, "{one:#}");
+        }
+    }
+    let words = station.cli(&["reap"]);
+    let words = text(&words.stdout);
+    for part in ["PROOF", "its end not on record", "nothing was ended", "wrasse reap --yes"] {
+        assert!(words.contains(part), "{words}");
+    }
+    let unknown = station.cli(&["reap", "i-4711", "--yes"]);
+    assert_eq!(unknown.status.code(), Some(1), "{}", text(&unknown.stdout));
+    let living = station.oracle.list().iter().filter(|one| want.contains(&one.pid)).count();
+    assert_eq!(living, want.len());
+
+    // One instance, by the number of one of its processes: its tree only.
+    let report: Value = serde_json::from_slice(&station.cli(&["reap", "--json"]).stdout).unwrap();
+    let first = &report["leftovers"][0];
+    let (instance, pid) = (&first["instance"], first["pid"].to_string());
+    let one = station.json(&["reap", &pid, "--yes"]);
+    assert_eq!((&one["survivors"], &one["leftovers"][0]["instance"]), (&json!(0), instance));
+    let rest: Value = serde_json::from_slice(&station.cli(&["reap", "--json"]).stdout).unwrap();
+    let rest_pids = pids(&rest);
+    assert!(!rest_pids.is_empty() && rest_pids.len() < want.len(), "{rest:#}");
+    assert!(rest["leftovers"].as_array().unwrap().iter().all(|one| one["instance"] != *instance));
+    let ended = format!(
+        "SELECT end_reason, end_detail, end_survivors FROM instances WHERE id = {}",
+        number(instance)
+    );
+    assert_eq!(station.query(&ended).trim(), "swept|ended by wrasse reap|0");
+
+    let said = station.ok(&["reap", "--yes"]);
+    for pid in rest_pids {
+        assert!(said.contains(&format!("ended {pid} ")), "{said}");
+    }
+    assert!(said.contains("· left 0"), "{said}");
+    assert_eq!(station.ok(&["reap"]), NONE);
+    let only_stranger = |seen: &[Process]| seen.iter().all(|process| process.pid == stranger);
+    let left = station.oracle.wait_until(PATIENCE, only_stranger);
+    assert!(left.is_ok_and(|left| left.len() == 1), "the stranger lives");
+    station.oracle.signal(&[stranger], SIGKILL);
+    station.assert_empty();
+    station.start();
+    assert!(station.ok(&["reap"]).ends_with(NONE));
+    assert_eq!(station.json(&["ps"])["leftovers"], json!([]));
+    station.assert_flat();
+}
+
+fn number(instance: &Value) -> String {
+    instance.as_str().unwrap().trim_start_matches("i-").to_owned()
+}
+
+/// Where nothing was ever started nothing is made either.
+#[test]
+fn without_a_state_dir_nothing_is_left() {
+    let mut station = Station::new();
+    let absent = station.path("absent");
+    station.set_env("WRASSE_STATE_DIR", absent.display().to_string());
+    for args in [&["reap"][..], &["reap", "--yes"]] {
+        assert_eq!(station.ok(args), NONE);
+    }
+    assert!(!absent.exists());
+}
+
+/// A gateway that lives leaves nothing, and reap ends nothing of its own.
+#[test]
+fn what_a_living_gateway_runs_is_no_leftover() {
+    let mut station = Station::new();
+    configure(&station, station.fixture(Mode::Daemon), json!({}));
+    station.start();
+    crate::hygiene::hold(&station);
+    let said = station.ok(&["reap", "--yes"]);
+    assert!(
+        said.contains(&format!("gateway {} runs", station.gateway())) && said.ends_with(NONE),
+        "{said}"
+    );
+    let ps = station.json(&["ps"]);
+    assert_eq!(ps["instances"][0]["in_flight"], 1, "{ps:#}");
+    station.assert_flat();
+}
