@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -185,7 +184,7 @@ fn the_warden_removes_the_leaves_of_those_that_cannot() {
     station.kill_at_once(&dead);
     assert_eq!(station.oracle.exit_code(warden, PATIENCE), Some(128 + SIGKILL));
     station.assert_empty();
-    assert_eq!(wrasse_testkit::leaves::of(&station.path("state")), [PathBuf::new(); 0]);
+    station.assert_no_leaves();
     station.start();
     station.assert_flat();
 }
