@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::fixture::Mode;
 use crate::oracle::Oracle;
 use crate::processes::Process;
+use crate::rpc::Rpc;
 
 /// How long anything in a test may take that is not being measured. Generous: the machine is shared.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -140,8 +141,14 @@ impl Station {
 
     /// Starts any program below the oracle, in the station's environment and folder; its output goes to the same log.
     pub fn spawn(&mut self, argv: &[String]) -> u32 {
-        let (log, cwd) = (self.path("gateway.log"), self.path("work"));
-        self.oracle.spawn(argv, &self.env, &log, &cwd)
+        let log = self.path("gateway.log");
+        self.spawn_into(argv, &log)
+    }
+
+    /// [`Station::spawn`] with a file of its own for what the program prints.
+    pub fn spawn_into(&mut self, argv: &[String], output: &Path) -> u32 {
+        let cwd = self.path("work");
+        self.oracle.spawn(argv, &self.env, output, &cwd)
     }
 
     /// Kills processes in one instant, as far as any of them can tell: all are stopped first. They are killed from the
@@ -171,6 +178,14 @@ impl Station {
             assert!(Instant::now() < end, "the gateway is not ready\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// A way to the gateway that costs no process.
+    pub fn rpc(&self) -> Rpc {
+        let read = |name: &str| std::fs::read_to_string(self.path("state").join(name)).unwrap();
+        let endpoint: Value = serde_json::from_str(&read("endpoint.json")).unwrap();
+        let port = endpoint["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap();
+        Rpc { port, token: read("token").trim().to_owned() }
     }
 
     /// What the gateway has printed so far.
