@@ -127,8 +127,8 @@ fn the_endpoint_comes_and_goes() {
         started_at: UnixMillis::new(1_760_000_000_123),
     };
     assert!(endpoint.pid_namespace.is_some() && endpoint.numbers_are_ours());
-    assert!(!Endpoint { pid_namespace: Some(1), ..endpoint.clone() }.numbers_are_ours());
-    assert!(Endpoint { pid_namespace: None, ..endpoint.clone() }.numbers_are_ours());
+    assert!(!Endpoint { pid_namespace: Some(1), ..endpoint }.numbers_are_ours());
+    assert!(Endpoint { pid_namespace: None, ..endpoint }.numbers_are_ours());
     dir.write_endpoint(&endpoint).unwrap();
     dir.write_endpoint(&endpoint).unwrap();
     assert_eq!(dir.read_endpoint().unwrap(), Some(endpoint));
