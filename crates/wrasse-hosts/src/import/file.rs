@@ -90,14 +90,14 @@ impl Staged {
                 }
                 std::fs::remove_file(&self.fresh).map_err(failed("remove", &self.fresh))?;
             }
-            // Not every file system can.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            Err(Errno::BUSY) => return Err(self.refused(Errno::BUSY.into())),
+            // Not every file system can, and each says so in its own way.
+            Err(_) => {
                 if hash(&read(&self.target)?) != expected {
                     return Ok(Committed::ChangedMeanwhile);
                 }
                 std::fs::rename(&self.fresh, &self.target).map_err(|error| self.refused(error))?;
             }
-            Err(error) => return Err(self.refused(error.into())),
         }
         self.done = true;
         let (dir, _) = split(&self.target);

@@ -153,20 +153,39 @@ impl Plan {
         }
         let mut written = Vec::new();
         for (change, staged) in self.files.iter().zip(staged) {
-            if let Keep::Record { record, original } = &change.keep {
-                records.save(self.host, record, original)?;
-            }
-            match staged.commit(&change.before)? {
+            match self.write_one(change, staged, records)? {
                 Committed::Replaced => written.push(change.file.clone()),
                 Committed::ChangedMeanwhile => {
                     return Err(ImportError::Concurrent { path: change.file.clone(), written });
                 }
             }
-            if let Keep::Nothing = &change.keep {
-                records.forget(self.host, &change.path)?;
-            }
         }
         self.settled.iter().try_for_each(|path| records.forget(self.host, path))
+    }
+
+    /// One file, its record around it.
+    fn write_one(
+        &self,
+        change: &FileChange,
+        staged: Staged,
+        records: &Records,
+    ) -> Result<Committed, ImportError> {
+        let Keep::Record { record, original } = &change.keep else {
+            let committed = staged.commit(&change.before)?;
+            if committed == Committed::Replaced {
+                records.forget(self.host, &change.path)?;
+            }
+            return Ok(committed);
+        };
+        let before = records.snapshot(self.host, &change.path);
+        records.save(self.host, record, original)?;
+        let committed = staged.commit(&change.before);
+        // A fault may come after the exchange; what counts is what the file holds.
+        let is_new = || std::fs::read(&change.path).is_ok_and(|bytes| bytes == change.after);
+        if !matches!(committed, Ok(Committed::Replaced)) && !is_new() {
+            before.put_back()?;
+        }
+        committed
     }
 }
 

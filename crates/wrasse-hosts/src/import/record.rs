@@ -128,15 +128,21 @@ impl Records {
     /// Forgets a record, the bytes last.
     pub(super) fn forget(&self, host: Host, file: &Path) -> Result<(), ImportError> {
         let stem = self.stem(host, file);
-        for extension in ["json", "original"] {
+        ["json", "original"]
+            .iter()
+            .try_for_each(|extension| remove(&stem.with_extension(extension)))
+    }
+
+    /// What is kept about a file at this moment.
+    pub(super) fn snapshot(&self, host: Host, file: &Path) -> Snapshot {
+        let stem = self.stem(host, file);
+        // The bytes before the record that speaks of them, as in `save`.
+        let parts = ["original", "json"].map(|extension| {
             let path = stem.with_extension(extension);
-            match std::fs::remove_file(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(failed("remove", &path)(error)),
-            }
-        }
-        Ok(())
+            let bytes = std::fs::read(&path).ok();
+            (path, bytes)
+        });
+        Snapshot(parts)
     }
 
     /// Waits until no other import of this state dir writes; the lock lasts as long as what is returned.
@@ -157,6 +163,32 @@ impl Records {
     fn stem(&self, host: Host, file: &Path) -> PathBuf {
         let id = hash(file.as_os_str().as_encoded_bytes());
         self.dir.join(host.name()).join(&id[..16])
+    }
+}
+
+/// What was kept about a file before it was to be changed.
+#[derive(Debug)]
+pub(super) struct Snapshot([(PathBuf, Option<Vec<u8>>); 2]);
+
+impl Snapshot {
+    /// Makes it so again, since the file was not changed after all.
+    pub(super) fn put_back(self) -> Result<(), ImportError> {
+        for (path, bytes) in self.0 {
+            match bytes {
+                Some(bytes) => write_private(&path, &bytes)?,
+                None => remove(&path)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn remove(path: &Path) -> Result<(), ImportError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(failed("remove", path)(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

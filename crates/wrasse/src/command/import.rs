@@ -53,8 +53,11 @@ pub(crate) fn run(common: &Common, args: &ImportArgs) -> CommandResult {
             let program = program::path()?;
             let shim = Shim::new(&program, &program::options(&state_dir, &around)).map_err(fail)?;
             let found = found()?;
-            warnings = program::warnings(&program, &found);
-            found.wrap(names, &shim, &records).map_err(fail)?
+            let plan = found.wrap(names, &shim, &records).map_err(fail)?;
+            if !plan.is_empty() {
+                warnings = program::warnings(&program, &found);
+            }
+            plan
         }
         Task::Undo => restore(host, &around, &place, &records).map_err(fail)?,
         Task::EntriesOnly => entries_only(host, &around, &place, &records).map_err(fail)?,

@@ -39,7 +39,7 @@ fn shows_then_writes_then_puts_back() {
     write(&station, file, OPENCLAW);
     let printed = run(&station, &["import", "openclaw"], 0);
     assert!(printed.contains("mcp.servers.fs") && printed.contains("~/.openclaw/openclaw.json:3"));
-    assert!(printed.contains("1 would be wrapped") && printed.contains("1 remote"), "{printed}");
+    assert!(printed.contains("1 to wrap") && printed.contains("1 remote"), "{printed}");
     let printed = run(&station, &["import", "openclaw", "--wrap"], 3);
     assert!(printed.contains("  - npx -y --token [redacted]"), "{printed}");
     assert!(printed.contains(" wrap --name fs -- npx -y --token [redacted]"), "{printed}");
@@ -48,7 +48,7 @@ fn shows_then_writes_then_puts_back() {
     assert_eq!(read(&station, file), OPENCLAW);
     assert!(!station.path("state").join("import").exists());
     let printed = run(&station, &["import", "openclaw", "--wrap", "--yes"], 0);
-    assert!(printed.contains("1 servers in 1 files changed"), "{printed}");
+    assert!(printed.contains("1 server in 1 file changed"), "{printed}");
     let wrapped = read(&station, file);
     let program = station.wrasse().display().to_string();
     assert!(

@@ -30,7 +30,7 @@ fn mode_survives_both_ways() {
 #[test]
 fn the_owner_survives() {
     if !is_root() {
-        return;
+        return skipped("the_owner_survives", "only root can give files away");
     }
     let home = Home::with(Host::Cursor, TEXT);
     let path = home.path(usual(Host::Cursor));
@@ -59,7 +59,8 @@ fn a_symbolic_link_is_written_through() {
 #[test]
 fn a_directory_that_cannot_be_written_is_refused_before_anything_is() {
     if is_root() {
-        return;
+        let test = "a_directory_that_cannot_be_written_is_refused_before_anything_is";
+        return skipped(test, "root can write into every directory");
     }
     let home = Home::with(Host::Cursor, TEXT);
     let dir = home.path(".cursor");
@@ -111,10 +112,49 @@ fn a_change_in_the_last_moment_is_put_back() {
     home.assert_clean();
 }
 
+/// A file that is mounted by itself cannot be replaced; then nothing is, and no record says it was.
+#[test]
+fn a_file_that_is_mounted_is_refused() {
+    const TEST: &str = "import::tests::files::a_file_that_is_mounted_is_refused";
+    let Some(dir) = std::env::var_os("WRASSE_TEST_MOUNTED").map(std::path::PathBuf::from) else {
+        let home = Home::with(Host::Cursor, TEXT);
+        let own = std::env::current_exe().unwrap();
+        let script = "mount --bind \"$F\" \"$F\" || exit 99; exec \"$0\" --exact \"$1\"";
+        #[expect(clippy::disallowed_methods, reason = "this test again, with a mount")]
+        let ran = std::process::Command::new("unshare")
+            .args(["-rm", "sh", "-c", script])
+            .args([own.as_os_str(), TEST.as_ref()])
+            .env("F", home.path(usual(Host::Cursor)))
+            .env("WRASSE_TEST_MOUNTED", home.path(""))
+            .output();
+        match ran {
+            Ok(ran) if ran.status.success() => {
+                assert_eq!(home.file(), TEXT);
+                home.assert_clean();
+            }
+            Ok(ran) if ran.status.code() == Some(101) => {
+                panic!("{}", String::from_utf8_lossy(&ran.stdout))
+            }
+            Ok(_) | Err(_) => skipped(TEST, "no mount may be made here"),
+        }
+        return;
+    };
+    let around = Surroundings { home: Some(dir.clone()), cwd: dir.clone(), ..Default::default() };
+    let records = Records::below(&dir.join("state"));
+    let found = find(Host::Cursor, &around, &Where::Usual).unwrap();
+    let refused = found.wrap(&[], &shim(), &records).unwrap().write(&records).unwrap_err();
+    assert!(matches!(refused, ImportError::Mounted { .. }), "{refused}");
+}
+
+#[expect(clippy::print_stderr, reason = "a test says what it skips")]
+fn skipped(test: &str, why: &str) {
+    eprintln!("skipped {test}: {why}");
+}
+
 /// Whoever reads while the file is written sees the old text or the new one.
 #[test]
 fn readers_never_see_half_a_file() {
-    let text = format!("{{\"pad\":\"{}\",{}", "p".repeat(1 << 20), &TEXT[1..]);
+    let text = format!("{{\"pad\":\"{}\",{}", "p".repeat(1 << 16), &TEXT[1..]);
     let home = Home::with(Host::Cursor, &text);
     let path = home.path(usual(Host::Cursor));
     let wrapped = {

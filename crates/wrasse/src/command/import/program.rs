@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use wrasse_hosts::import::{Found, Kind, Surroundings};
+use wrasse_hosts::import::{Found, Surroundings};
 
 use crate::exit::{Exit, ExpectedError};
 
@@ -68,17 +68,6 @@ pub(super) fn warnings(program: &Path, found: &Found) -> Vec<String> {
             "{shown} cannot be executed by every user, and {} belongs to another one; install it as /usr/local/bin/wrasse",
             others[0].display()
         ));
-    }
-    for entry in &found.entries {
-        if let Kind::Wrapped { by } = &entry.kind
-            && by.starts_with('/')
-            && !Path::new(by).is_file()
-        {
-            warnings.push(format!(
-                "{} goes through {by}, which is not there; --undo, then --wrap again",
-                entry.name
-            ));
-        }
     }
     warnings
 }

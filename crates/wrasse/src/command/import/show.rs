@@ -1,5 +1,7 @@
 //! What was found and what changes, for people and as JSON. Command lines come redacted.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use wrasse_hosts::import::{Entry, Found, Kind, Plan};
 
@@ -28,11 +30,25 @@ fn words(words: &[String]) -> String {
 fn state(entry: &Entry) -> (&'static str, Option<String>) {
     match &entry.kind {
         Kind::Stdio => ("stdio", None),
+        Kind::Wrapped { by } if is_gone(by) => {
+            ("wrapped", Some(format!("by {by}, which is not there: --undo, then --wrap again")))
+        }
         Kind::Wrapped { by } => ("wrapped", Some(format!("by {by}"))),
         Kind::Disabled => ("disabled", None),
         Kind::Remote => ("remote", None),
         Kind::Unsuited(why) => ("left alone", Some(why.clone())),
     }
+}
+
+/// Whether a program that stands in a file by its full path has gone.
+fn is_gone(program: &str) -> bool {
+    program.starts_with('/') && !Path::new(program).is_file()
+}
+
+/// `1 server`, `2 servers`.
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 /// What a host has.
@@ -56,15 +72,15 @@ pub(super) fn found(found: &Found, this: &str) {
     } else {
         output::table(&["SERVER", "IS", "WHERE", "STARTS"], &rows);
     }
-    let count = |wanted: &str| found.entries.iter().filter(|e| state(e).0 == wanted).count();
+    let of = |wanted: &str| found.entries.iter().filter(|e| state(e).0 == wanted).count();
     line(format_args!(
-        "{} servers: {} would be wrapped, {} are wrapped already, {} remote, {} disabled, {} left alone",
-        found.entries.len(),
-        count("stdio"),
-        count("wrapped"),
-        count("remote"),
-        count("disabled"),
-        count("left alone")
+        "{}: {} to wrap, {} wrapped already, {} remote, {} disabled, {} left alone",
+        count(found.entries.len(), "server"),
+        of("stdio"),
+        of("wrapped"),
+        of("remote"),
+        of("disabled"),
+        of("left alone")
     ));
     if let Some(project) = &found.project {
         line(format_args!("note  this project has servers of its own in {}", project.display()));
@@ -74,10 +90,10 @@ pub(super) fn found(found: &Found, this: &str) {
             project.display()
         ));
     }
-    if count("stdio") > 0 {
+    if of("stdio") > 0 {
         line(format_args!("  → {this} --wrap          shows what would change"));
     }
-    if count("wrapped") > 0 {
+    if of("wrapped") > 0 {
         line(format_args!("  → {this} --undo          shows how it would be put back"));
     }
 }
@@ -117,7 +133,7 @@ pub(super) fn plan(plan: &Plan, outcome: Outcome, warnings: &[String], again: &s
         return;
     }
     let servers: usize = plan.files.iter().map(|file| file.entries.len()).sum();
-    let counts = format!("{servers} servers in {} files", plan.files.len());
+    let counts = format!("{} in {}", count(servers, "server"), count(plan.files.len(), "file"));
     match outcome {
         Outcome::DryRun => {
             line(format_args!("{counts} would change; nothing was written"));
