@@ -28,6 +28,7 @@ mod image;
 mod limits;
 mod lookup;
 mod mark;
+pub mod outside;
 mod pipes;
 mod process;
 mod readiness;

@@ -27,8 +27,13 @@ impl Member {
         Self { pid: stat.pid, start_ticks: stat.start_ticks, depth: 0 }
     }
 
-    fn is(&self, stat: &Stat) -> bool {
+    pub(crate) fn is(&self, stat: &Stat) -> bool {
         stat.pid == self.pid && stat.start_ticks == self.start_ticks
+    }
+
+    /// Sorts parents before their children.
+    pub(crate) fn order(&self) -> (u32, u32) {
+        (self.depth, self.pid)
     }
 
     pub(crate) fn living(&self) -> bool {
@@ -112,7 +117,7 @@ impl Frozen {
     /// Everybody found, the deepest first.
     pub(crate) fn deepest_first(&self) -> Vec<Member> {
         let mut members: Vec<_> = self.members.values().copied().collect();
-        members.sort_by_key(|member| std::cmp::Reverse((member.depth, member.pid)));
+        members.sort_by_key(|member| std::cmp::Reverse(member.order()));
         members
     }
 }

@@ -55,9 +55,14 @@ fn run(cli: Cli) -> CommandResult {
         Command::Agent(args) if args.local => gateway::local(&common, &args),
         Command::Config(what) => command::config::run(&common, &what),
         Command::Completions { shell } => command::completions(shell),
-        Command::Doctor(args) => command::doctor::run(&common, &args),
+        Command::Doctor(args) => match &args.host {
+            Some(host) => command::doctor_host::run(&common, host),
+            None => command::doctor::run(&common, &args),
+        },
         Command::Wrap(args) => command::wrap::run(&common, &args),
         Command::Import(args) => command::import::run(&common, &args),
+        Command::Reap(args) if args.foreign => command::foreign::reap(&common, &args),
+        Command::Why { what } => command::why::run(&common, &what),
         other => online(async move {
             match other {
                 Command::Gateway(what) => command::gateway::run(&common, what).await,
@@ -69,15 +74,19 @@ fn run(cli: Cli) -> CommandResult {
                 Command::Mcp(what) => command::mcp::run(&common, what).await,
                 Command::Ps { tree, pss } => {
                     let tree = if tree { Detail::Tree } else { Detail::Rows };
-                    let memory = if pss { Memory::Proportional } else { Memory::Counted };
+                    let memory = if pss {
+                        Memory::Proportional
+                    } else {
+                        Memory::Counted
+                    };
                     command::ps::run(&common, tree, memory).await
                 }
-                Command::Why { what } => command::why::run(&common, &what).await,
                 Command::Reap(args) => command::reap::run(&common, &args).await,
                 Command::Models(what) => command::models::run(&common, what).await,
                 Command::Config(_)
                 | Command::Completions { .. }
                 | Command::Doctor(_)
+                | Command::Why { .. }
                 | Command::Wrap(_)
                 | Command::Import(_) => {
                     unreachable!("handled above, without a runtime")

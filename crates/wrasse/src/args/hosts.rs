@@ -16,7 +16,13 @@ pub(crate) struct ReapArgs {
     /// With --foreign: also those whose session is over for good, though their host lives
     #[arg(long, requires = "foreign")]
     pub(crate) finished: bool,
-    /// Only these, by the number or id a listing shows
+    /// With --foreign: show every set, those in use and unknown too
+    #[arg(long, requires = "foreign")]
+    pub(crate) all: bool,
+    /// With --foreign: look only at processes below this one
+    #[arg(long, requires = "foreign", value_name = "PID")]
+    pub(crate) below: Option<u32>,
+    /// Only these, by the number a listing shows or the number of a process of theirs
     #[arg(value_name = "ID")]
     pub(crate) ids: Vec<String>,
 }

@@ -4,6 +4,8 @@ pub(crate) mod agent;
 pub(crate) mod config;
 pub(crate) mod cron;
 pub(crate) mod doctor;
+pub(crate) mod doctor_host;
+pub(crate) mod foreign;
 pub(crate) mod gateway;
 pub(crate) mod import;
 pub(crate) mod leftovers;

@@ -34,5 +34,9 @@ pub(crate) async fn run(common: &Common, detail: render::Detail, memory: Memory)
         ExpectedError::new(Exit::Internal, format!("the report cannot be read: {error}"))
     })?;
     render::ps(&report, detail);
+    // Other programs' records are read with a runtime of their own, which cannot be started inside this one.
+    if let Ok(Some(text)) = std::thread::spawn(super::foreign::footer).join() {
+        output::line(text);
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,12 +1,20 @@
-//! `wrasse why X`
+//! `wrasse why X`: asks the gateway; of a process that it does not know, and without a gateway, looks for itself.
 
 use serde_json::json;
 
 use crate::args::Common;
-use crate::command::ask;
+use crate::command::{ask, foreign};
 use crate::exit::CommandResult;
-use crate::render;
+use crate::{online, render};
 
-pub(crate) async fn run(common: &Common, what: &str) -> CommandResult {
-    ask(common, "why", json!({ "what": what }), render::why).await
+pub(crate) fn run(common: &Common, what: &str) -> CommandResult {
+    let asked = online(ask(common, "why", json!({ "what": what }), render::why));
+    let Err(error) = asked else { return asked };
+    let Ok(pid) = what.parse::<u32>() else { return Err(error) };
+    match foreign::why(common, pid)? {
+        Some(code) => Ok(code),
+        None => Err(error.help(format!(
+            "ps -o ppid,lstart,args -p {pid}   no configuration of a host names it as a server"
+        ))),
+    }
 }

@@ -1,0 +1,213 @@
+//! Which session started which server, decided from times alone, and only as far as the times are certain.
+//!
+//! Each server process was started by one session, and a session starts each server at most once. So a server can be
+//! anybody's whose span holds its start, but not everybody's at once: if the only other session it could belong to has
+//! one of its own already, it is not that one's. A verdict is given when every way to hand out the servers agrees on
+//! it. When there is no way at all, something ran that the records do not know, and nothing is said about any server
+//! it could concern.
+
+use wrasse_types::UnixMillis;
+
+use super::openclaw::{Fate, Session};
+
+/// Whose one server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Of a session that is over, whichever way they are handed out: for example this one.
+    Over(usize),
+    /// Of a session that can be continued, whichever way: for example this one.
+    Open(usize),
+    /// It could be of one or the other.
+    Either,
+    /// No session can have started it.
+    Nobody,
+    /// More were started than the sessions on record can have.
+    Contradiction,
+}
+
+/// Decides about all starts of one server.
+pub(super) fn verdicts(starts: &[UnixMillis], sessions: &[Session]) -> Vec<Verdict> {
+    let candidates: Vec<Vec<usize>> = starts
+        .iter()
+        .map(|start| {
+            let mut found: Vec<usize> = (0..sessions.len())
+                .filter(|at| sessions[*at].spans.iter().any(|span| span.holds(*start)))
+                .collect();
+            // Those whose span ends soonest are the likeliest, which matters only to what is shown.
+            found.sort_by_key(|at| {
+                let ends = sessions[*at]
+                    .spans
+                    .iter()
+                    .filter(|span| span.holds(*start))
+                    .map(|span| span.to);
+                ends.min().unwrap_or(i64::MAX)
+            });
+            found
+        })
+        .collect();
+    let over = |session: &usize| matches!(sessions[*session].fate, Fate::Over(_));
+    let all: Vec<usize> = (0..starts.len()).collect();
+    (0..starts.len())
+        .map(|start| {
+            let own = &candidates[start];
+            if own.is_empty() {
+                return Verdict::Nobody;
+            }
+            let group = connected(start, &all, &candidates);
+            let Some(handed_out) = hand_out(&group, &candidates, None) else {
+                return Verdict::Contradiction;
+            };
+            let of = handed_out
+                .iter()
+                .find(|(at, _)| *at == start)
+                .map_or(own[0], |(_, session)| *session);
+            let possible = |kind: &dyn Fn(&usize) -> bool| {
+                own.iter()
+                    .filter(|session| kind(session))
+                    .any(|session| hand_out(&group, &candidates, Some((start, *session))).is_some())
+            };
+            match (possible(&over), possible(&|session| !over(session))) {
+                (true, false) => Verdict::Over(of),
+                (false, true) => Verdict::Open(of),
+                (true, true) => Verdict::Either,
+                (false, false) => Verdict::Contradiction,
+            }
+        })
+        .collect()
+}
+
+/// Every start that could, through sessions they have in common, take a session from this one.
+fn connected(start: usize, all: &[usize], candidates: &[Vec<usize>]) -> Vec<usize> {
+    let mut group = vec![start];
+    let mut next = 0;
+    while next < group.len() {
+        let at = group[next];
+        next += 1;
+        for other in all {
+            let shares = candidates[*other].iter().any(|session| candidates[at].contains(session));
+            if shares && !group.contains(other) {
+                group.push(*other);
+            }
+        }
+    }
+    group.sort_unstable();
+    group
+}
+
+/// One way to give every start of the group a session of its own; `fixed` says which one a start must get.
+fn hand_out(
+    group: &[usize],
+    candidates: &[Vec<usize>],
+    fixed: Option<(usize, usize)>,
+) -> Option<Vec<(usize, usize)>> {
+    let mut taken: Vec<(usize, usize)> = fixed.into_iter().collect();
+    for start in group.iter().filter(|start| fixed.is_none_or(|(at, _)| at != **start)) {
+        let mut tried = fixed.map(|(_, session)| session).into_iter().collect();
+        if !place(*start, candidates, &mut taken, &mut tried) {
+            return None;
+        }
+    }
+    Some(taken)
+}
+
+/// Gives a start a session, moving others if that helps.
+fn place(
+    start: usize,
+    candidates: &[Vec<usize>],
+    taken: &mut Vec<(usize, usize)>,
+    tried: &mut Vec<usize>,
+) -> bool {
+    let free =
+        |session: &&usize| !tried.contains(*session) && taken.iter().all(|(_, of)| of != *session);
+    if let Some(session) = candidates[start].iter().find(free) {
+        taken.push((start, *session));
+        return true;
+    }
+    for session in &candidates[start] {
+        if tried.contains(session) {
+            continue;
+        }
+        tried.push(*session);
+        let Some(holder) = taken.iter().position(|(_, of)| of == session) else { continue };
+        let (holder, _) = taken.swap_remove(holder);
+        if place(holder, candidates, taken, tried) {
+            taken.push((start, *session));
+            return true;
+        }
+        taken.push((holder, *session));
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::openclaw::{Ending, Span};
+    use super::*;
+
+    fn session(fate: Fate, spans: &[(i64, i64)]) -> Session {
+        Session {
+            id: String::new(),
+            key: String::new(),
+            label: None,
+            fate,
+            outcome: None,
+            last: None,
+            spans: spans.iter().map(|(from, to)| Span { from: *from, to: *to }).collect(),
+        }
+    }
+
+    fn check(starts: &[i64], sessions: &[Session], want: &[Verdict]) {
+        let starts: Vec<UnixMillis> = starts.iter().map(|at| UnixMillis::new(*at)).collect();
+        assert_eq!(verdicts(&starts, sessions), want);
+    }
+
+    const OVER: Fate = Fate::Over(Ending::CronRun);
+
+    #[test]
+    fn what_only_one_session_can_have_is_its() {
+        let sessions = [session(OVER, &[(0, 10)]), session(Fate::Open, &[(20, 30)])];
+        check(&[5, 25, 15], &sessions, &[Verdict::Over(0), Verdict::Open(1), Verdict::Nobody]);
+    }
+
+    #[test]
+    fn a_session_that_has_its_own_has_no_second() {
+        let sessions = [session(OVER, &[(0, 10)]), session(Fate::Open, &[(5, 30)])];
+        check(&[7, 25], &sessions, &[Verdict::Over(0), Verdict::Open(1)]);
+        check(&[7], &sessions, &[Verdict::Either]);
+        check(&[7, 8], &sessions, &[Verdict::Either, Verdict::Either]);
+    }
+
+    #[test]
+    fn more_than_there_can_be_says_nothing_about_any() {
+        let sessions = [session(OVER, &[(0, 10)]), session(OVER, &[(100, 110)])];
+        check(
+            &[3, 4, 105],
+            &sessions,
+            &[Verdict::Contradiction, Verdict::Contradiction, Verdict::Over(1)],
+        );
+    }
+
+    #[test]
+    fn among_sessions_that_are_all_over_it_does_not_matter_whose_it_is() {
+        let sessions = [session(OVER, &[(0, 10)]), session(OVER, &[(5, 15)])];
+        check(&[6, 7], &sessions, &[Verdict::Over(0), Verdict::Over(1)]);
+        let sessions = [session(Fate::Open, &[(0, 10)]), session(Fate::Open, &[(5, i64::MAX)])];
+        check(&[6, 700], &sessions, &[Verdict::Open(0), Verdict::Open(1)]);
+    }
+
+    #[test]
+    fn many_are_decided_soon() {
+        let sessions: Vec<Session> = (0..300)
+            .map(|at| {
+                session(if at % 2 == 0 { OVER } else { Fate::Open }, &[(at * 10, at * 10 + 9)])
+            })
+            .collect();
+        let starts: Vec<UnixMillis> = (0..300).map(|at| UnixMillis::new(at * 10 + 5)).collect();
+        let found = verdicts(&starts, &sessions);
+        assert!(found.iter().enumerate().all(|(at, verdict)| match verdict {
+            Verdict::Over(session) => *session == at && at % 2 == 0,
+            Verdict::Open(session) => *session == at && at % 2 == 1,
+            Verdict::Either | Verdict::Nobody | Verdict::Contradiction => false,
+        }));
+    }
+}

@@ -1,0 +1,52 @@
+//! OpenClaw: where it keeps what, what its records say, what each of its versions does with servers.
+
+mod facts;
+mod files;
+mod place;
+mod records;
+mod sqlite;
+mod subagents;
+mod traps;
+
+use wrasse_types::UnixMillis;
+
+pub use facts::{Blame, CHECKED_ON, Disposal, Situation, Version, disposal};
+pub use place::Place;
+pub use records::{Ending, Fate, Records, Session, Span};
+pub use traps::{Trap, Weight, traps};
+
+/// Reads every record of a place, of both layouts. `since`: when the host that is looked at started.
+pub fn records(place: &Place, since: UnixMillis, servers: usize) -> Records {
+    // Servers are connected to in turn, each within its limit (30 s); then a minute for everything else of a turn.
+    let each = i64::try_from(place.connect_timeout_ms()).unwrap_or(30_000);
+    let servers = i64::try_from(servers.max(1)).unwrap_or(1);
+    let connect_ms = servers.saturating_mul(each).saturating_add(60_000);
+    let look = files::Look { since: since.get(), connect_ms, now: UnixMillis::now().get() };
+    let mut records = sqlite::read(&place.state_dir, look);
+    records.merge(files::read(&place.state_dir, look));
+    match sqlite::task_runs(&place.state_dir.join("tasks/runs.sqlite")) {
+        Ok(tasks) => sharpen(&mut records, &tasks),
+        Err(error) => records.unreadable.push(format!("tasks/runs.sqlite: {error}")),
+    }
+    records.doubted()
+}
+
+/// Where the list of runs says when a turn was asked for, its span need not reach further back.
+fn sharpen(records: &mut Records, tasks: &[sqlite::TaskRun]) {
+    for session in &mut records.sessions {
+        for span in &mut session.spans {
+            let asked = tasks
+                .iter()
+                .filter(|task| task.session_key == session.key && !session.key.is_empty())
+                .filter(|task| {
+                    task.asked <= span.to
+                        && task.ended.is_none_or(|end| end >= span.to - 2 * records::SLACK_MS)
+                })
+                .map(|task| task.asked - records::SLACK_MS)
+                .min();
+            if let Some(asked) = asked.filter(|_| span.to != i64::MAX) {
+                span.from = span.from.max(asked);
+            }
+        }
+    }
+}
