@@ -156,7 +156,8 @@ fn unsuited(host: Host, node: &Node, text: &str) -> Option<Kind> {
             return because("its args are not a list");
         }
     }
-    if command.contains(char::is_whitespace) && !command.contains('/') {
+    // `npx -y @a/b`, but not `/Applications/My App/server`.
+    if command.split_once(char::is_whitespace).is_some_and(|(first, _)| !first.contains('/')) {
         return because("its command holds a space; put the words after the first into args");
     }
     own_ways(host, node, text).and_then(because)

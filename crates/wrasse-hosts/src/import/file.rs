@@ -23,7 +23,12 @@ pub(super) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) 
 
 /// The whole of a file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, ImportError> {
-    std::fs::read(path).map_err(failed("read", path))
+    // A pipe would be waited for.
+    let refuse = || Err(io::Error::other("it is not a regular file"));
+    let is_file = std::fs::metadata(path).map(|metadata| metadata.is_file());
+    is_file
+        .and_then(|is_file| if is_file { std::fs::read(path) } else { refuse() })
+        .map_err(failed("read", path))
 }
 
 /// New bytes beside the file they are to replace; dropped uncommitted, they are removed.

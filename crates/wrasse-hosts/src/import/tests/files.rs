@@ -80,6 +80,11 @@ fn a_file_that_cannot_be_read_is_refused() {
     std::fs::create_dir(&path).unwrap();
     let refused = home.wrap(&[]).unwrap_err();
     assert!(matches!(refused, ImportError::Io { what: "read", .. }), "{refused}");
+    std::fs::remove_dir(&path).unwrap();
+    let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0).unwrap();
+    let refused = home.wrap(&[]).unwrap_err().to_string();
+    assert!(refused.contains("not a regular file"), "{refused}");
     let home = Home::new(Host::Cursor);
     let refused = home.wrap(&[]).unwrap_err().to_string();
     assert!(refused.contains("~/.cursor/mcp.json"), "{refused}");

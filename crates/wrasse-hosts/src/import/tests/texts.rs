@@ -135,7 +135,7 @@ fn what_cannot_be_wrapped_is_left_and_named() {
     let text = r#"{ "mcpServers": {
         "far": { "url": "https://x" }, "typed": { "type": "http", "url": "https://x" }, "off": { "command": "a", "disabled": true },
         "both": { "command": "a", "url": "https://x" }, "none": {}, "odd": { "command": "a", "args": "x" },
-        "words": { "command": "npx -y pkg" }, "list": [], "number": { "command": 1 } } }"#;
+        "words": { "command": "npx -y @a/b" }, "list": [], "number": { "command": 1 } } }"#;
     let home = Home::with(Host::Cursor, text);
     let plan = home.wrap(&[]).unwrap();
     assert!(plan.is_empty());

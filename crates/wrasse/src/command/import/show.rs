@@ -17,14 +17,19 @@ pub(super) enum Outcome {
 /// Words as one line, those that a shell would split in quotes.
 fn words(words: &[String]) -> String {
     let quoted = words.iter().map(|word| {
-        let plain = |c: char| c.is_alphanumeric() || "@%+=:,./_-[]".contains(c);
-        if !word.is_empty() && word.chars().all(plain) {
+        let is_plain = |c: char| c.is_alphanumeric() || "@%+=:,./_-[]".contains(c);
+        if !word.is_empty() && word.chars().all(is_plain) {
             word.clone()
         } else {
-            format!("'{}'", word.replace('\'', "'\\''").escape_debug())
+            format!("'{}'", plain(&word.replace('\'', "'\\''")))
         }
     });
     quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// A file's text without what a terminal would obey.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 fn state(entry: &Entry) -> (&'static str, Option<String>) {
@@ -63,7 +68,7 @@ pub(super) fn found(found: &Found, this: &str) {
         let starts = if entry.starts.command.is_empty() { String::new() } else { starts };
         let more = more.map(|more| format!("({more})")).unwrap_or_default();
         let place = format!("{}:{}", entry.file.display(), entry.line);
-        rows.push(vec![entry.at.clone(), state.to_owned(), place, format!("{starts} {more}")]);
+        rows.push(vec![plain(&entry.at), state.to_owned(), place, format!("{starts} {more}")]);
     }
     if rows.is_empty() {
         for file in found.files() {
@@ -117,13 +122,13 @@ pub(super) fn found_json(found: &Found) {
 pub(super) fn plan(plan: &Plan, outcome: Outcome, warnings: &[String], again: &str) {
     for file in &plan.files {
         for entry in &file.entries {
-            line(format_args!("{}:{}  {}", file.file.display(), entry.line, entry.at));
+            line(format_args!("{}:{}  {}", file.file.display(), entry.line, plain(&entry.at)));
             line(format_args!("  - {}", words(&entry.before.shown())));
             line(format_args!("  + {}", words(&entry.after.shown())));
         }
     }
     for passed in &plan.passed {
-        line(format_args!("left  {}: {}", passed.at, passed.why));
+        line(format_args!("left  {}: {}", plain(&passed.at), passed.why));
     }
     for warning in warnings {
         line(format_args!("warn  {warning}"));
