@@ -26,6 +26,16 @@ pub(super) struct Learning {
     first: BTreeMap<String, Box<RawValue>>,
     pages: usize,
     last_cursor: Option<Value>,
+    why: Why,
+}
+
+/// Why a list is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// The server has just started: what it offers is kept.
+    Start,
+    /// The server says that it changed after a call: that is this session's, and not what the next one will find.
+    Call,
 }
 
 /// What learning has come to in this instance.
@@ -57,7 +67,7 @@ impl Session {
         let lists = LISTS.iter().filter(|(_, _, capability)| self.declares(capability));
         let lists: Vec<_> = lists.map(|(method, member, _)| (*method, *member)).collect();
         for (method, member) in lists {
-            self.learn(method, member);
+            self.learn(method, member, Why::Start);
         }
         self.learning_done(now);
     }
@@ -74,12 +84,16 @@ impl Session {
             if self.own.values().any(busy) {
                 self.learnt.again.insert(method);
             } else {
-                self.learn(method, member);
+                self.learn(method, member, self.why_again());
             }
         }
     }
 
-    fn learn(&mut self, method: &'static str, member: &'static str) {
+    fn why_again(&self) -> Why {
+        if self.calls_here > 0 { Why::Call } else { Why::Start }
+    }
+
+    fn learn(&mut self, method: &'static str, member: &'static str, why: Why) {
         let learning = Learning {
             method,
             member,
@@ -87,6 +101,7 @@ impl Session {
             first: BTreeMap::new(),
             pages: 0,
             last_cursor: None,
+            why,
         };
         self.ask_page(learning);
     }
@@ -148,7 +163,7 @@ impl Session {
     }
 
     fn keep_list(&mut self, learning: Learning) {
-        let Learning { method, member, items, mut first, .. } = learning;
+        let Learning { method, member, items, mut first, why, .. } = learning;
         first.remove("nextCursor");
         let items: Vec<&RawValue> = items.iter().map(AsRef::as_ref).collect();
         let items = serde_json::value::to_raw_value(&items);
@@ -160,7 +175,7 @@ impl Session {
         let answer = Answer::Result(whole);
         if entry.lists.get(method) != Some(&answer) {
             let known = entry.lists.insert(method.to_owned(), answer).is_some();
-            self.learnt.dirty = true;
+            self.learnt.dirty |= why == Why::Start;
             if known {
                 self.learnt.changed.insert(method);
             }
@@ -197,7 +212,7 @@ impl Session {
         }
         for (method, member, _) in LISTS {
             if self.learnt.again.remove(method) {
-                self.learn(method, member);
+                self.learn(method, member, self.why_again());
             }
         }
     }

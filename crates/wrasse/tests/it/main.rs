@@ -6,6 +6,7 @@
 )]
 
 mod chain;
+mod clients;
 mod commands;
 mod confined;
 mod firings;
