@@ -33,6 +33,9 @@ enum Task {
     Test {
         /// Only tests whose name contains this
         filter: Option<String>,
+        /// The suite with real OpenClaw gateways instead: 2 GB from npm, half an hour
+        #[arg(long)]
+        hosts: bool,
     },
     /// Check that arrows between crates point down only
     Layers,
@@ -57,7 +60,8 @@ fn main() -> anyhow::Result<()> {
     std::env::set_current_dir(shell::root())?;
     match Cli::parse().task {
         Task::Ci => ci::run(),
-        Task::Test { filter } => test::run(filter.as_deref()),
+        Task::Test { filter, hosts: true } => test::hosts(filter.as_deref()),
+        Task::Test { filter, hosts: false } => test::run(filter.as_deref()),
         Task::Layers => layers::check(),
         Task::Sizes => sizes::check(),
         Task::Deps => deps::check(),

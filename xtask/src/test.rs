@@ -7,7 +7,8 @@ use crate::shell::{cargo, has, run as start};
 
 pub(crate) fn run(filter: Option<&str>) -> anyhow::Result<()> {
     node()?;
-    servers()?;
+    packages()?;
+    python();
     // The end-to-end tests run these as programs; cargo builds them for no test by itself.
     start(&mut cargo(&["build", "--locked", "--bins", "-p", "wrasse", "-p", "wrasse-testkit"]))?;
     let mut test = cargo(&["test", "--locked", "--workspace"]);
@@ -31,15 +32,54 @@ fn node() -> anyhow::Result<()> {
         return Ok(());
     }
     start(Command::new("apt-get").args(["update", "-q"]))?;
-    let packages = ["nodejs", "npm", "python3", "make", "g++"];
+    let packages = ["nodejs", "npm", "python3", "python3-venv", "make", "g++"];
     start(
         Command::new("apt-get").args(["install", "-qy", "--no-install-recommends"]).args(packages),
     )
 }
 
-/// The real MCP servers, in the versions of the committed lock file.
-fn servers() -> anyhow::Result<()> {
-    let folder = Path::new("tests/servers");
+/// The real MCP servers and the reference SDK's clients, in the versions of the committed lock files.
+fn packages() -> anyhow::Result<()> {
+    install(Path::new("tests/servers"), Scripts::Run)?;
+    install(Path::new("tests/clients"), Scripts::Ignore)
+}
+
+/// The Python SDK, in the versions and with the hashes of the committed list, in an environment of its own. Where it
+/// cannot be installed, its tests say that they skip.
+fn python() {
+    if has("python3", "--version")
+        && let Err(error) = venv(Path::new("tests/clients"))
+    {
+        println!("no Python SDK: {error:#}: tests with it will say that they skip");
+    }
+}
+
+fn venv(folder: &Path) -> anyhow::Result<()> {
+    let stamp = folder.join(".venv/.wrasse-lock");
+    let requirements = folder.join("requirements.txt");
+    let wanted = std::fs::read(&requirements)?;
+    if std::fs::read(&stamp).is_ok_and(|have| have == wanted) {
+        return Ok(());
+    }
+    start(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder.join(".venv")))?;
+    let pip =
+        ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r"];
+    start(Command::new(folder.join(".venv/bin/python")).args(pip).arg(requirements))?;
+    std::fs::write(stamp, wanted)?;
+    Ok(())
+}
+
+/// Whether packages may run what they bring for their installation.
+#[derive(Debug, Clone, Copy)]
+enum Scripts {
+    /// sqlite's binding is built by one.
+    Run,
+    /// OpenClaw's fetch what no test uses.
+    Ignore,
+}
+
+/// Installs a folder's packages as its lock file has them, unless they are there.
+fn install(folder: &Path, scripts: Scripts) -> anyhow::Result<()> {
     if !has("npm", "--version") {
         return Ok(());
     }
@@ -49,7 +89,29 @@ fn servers() -> anyhow::Result<()> {
     if std::fs::read(&stamp).is_ok_and(|have| have == wanted) {
         return Ok(());
     }
-    start(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(folder))?;
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(folder);
+    match scripts {
+        Scripts::Run => {}
+        // They want a newer node than runs npm here, and bring it themselves: no warning about that.
+        Scripts::Ignore => drop(npm.args(["--ignore-scripts", "--loglevel=error"])),
+    }
+    start(&mut npm)?;
     std::fs::write(stamp, wanted)?;
     Ok(())
+}
+
+/// `cargo xtask test --hosts`: real OpenClaw gateways, each release with the node it wants, from npm. One test at a time:
+/// each of them fills a small machine.
+pub(crate) fn hosts(filter: Option<&str>) -> anyhow::Result<()> {
+    node()?;
+    packages()?;
+    for release in ["2026.4.15", "2026.9.6"] {
+        if let Err(error) = install(&Path::new("tests/hosts").join(release), Scripts::Ignore) {
+            println!("{error:#}: tests with OpenClaw {release} will say that they skip");
+        }
+    }
+    start(&mut cargo(&["build", "--locked", "--bins", "-p", "wrasse", "-p", "wrasse-testkit"]))?;
+    let mut test = cargo(&["test", "--locked", "-p", "wrasse", "--test", "hosts", "--"]);
+    start(test.args(["--test-threads=1", "--nocapture"]).args(filter))
 }

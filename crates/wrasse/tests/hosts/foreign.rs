@@ -1,0 +1,168 @@
+//! Servers as the hosts start and leave them: `wrasse reap --foreign` finds them, says which are of no use to anybody
+//! any more, and ends those and nothing else.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use wrasse_testkit::fixture::Mode;
+use wrasse_testkit::processes;
+use wrasse_testkit::station::{PATIENCE, text};
+
+use crate::model::Call;
+use crate::openclaw::{OpenClaw, Version, report_calls};
+use crate::table;
+
+/// Exit code: found something, changed nothing.
+const FOUND: i32 = 3;
+const SIGKILL: i32 = 9;
+
+/// One set of a report, as `--json` has it.
+#[derive(Debug)]
+struct Set {
+    class: String,
+    pids: BTreeSet<u32>,
+    servers: usize,
+    all: Value,
+}
+
+/// What `reap --foreign` finds of this station. Other hosts of the machine are not ours to judge.
+fn listed(host: &mut OpenClaw, more: &[&str], exit: Option<i32>) -> Vec<Set> {
+    let args = [&["reap", "--foreign", "--json"], more].concat();
+    let output = host.station.cli(&args);
+    let out = text(&output.stdout);
+    let said = format!("{args:?}\n{out}\n{}", text(&output.stderr));
+    if exit.is_some() {
+        assert_eq!(output.status.code(), exit, "{said}");
+    }
+    let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error} {said}"));
+    let here: BTreeSet<u32> =
+        host.station.oracle.list().iter().map(|process| process.pid).collect();
+    let sets = report["sets"].as_array().unwrap_or_else(|| panic!("no sets: {said}"));
+    sets.iter()
+        .map(|set| Set {
+            class: set["class"].as_str().unwrap().to_owned(),
+            pids: pids(set),
+            servers: set["servers"].as_array().unwrap().len(),
+            all: set.clone(),
+        })
+        .filter(|set| set.pids.iter().any(|pid| here.contains(pid)))
+        .collect()
+}
+
+/// The processes of a set: those of each of its servers.
+fn pids(set: &Value) -> BTreeSet<u32> {
+    let servers = set["servers"].as_array().unwrap().iter();
+    let processes = servers.flat_map(|server| server["processes"].as_array().unwrap());
+    processes.map(|pid| u32::try_from(pid.as_u64().unwrap()).unwrap()).collect()
+}
+
+/// The sets of one class, and how many processes they have together.
+fn of<'a>(sets: &'a [Set], class: &str) -> (Vec<&'a Set>, usize) {
+    let found: Vec<_> = sets.iter().filter(|set| set.class == class).collect();
+    let processes = found.iter().map(|set| set.pids.len()).sum();
+    (found, processes)
+}
+
+/// Ten isolated cron runs that are over and one session that can go on, on the release of the report.
+#[test]
+fn finished_cron_runs_of_2026_4_15_are_ended_alone() {
+    let test = "finished_cron_runs_of_2026_4_15_are_ended_alone";
+    let version = Version::V2026_4_15;
+    let Some(mut host) = OpenClaw::new(test, version, report_calls()) else { return };
+    let per_session = 3 * version.processes_per_server();
+    host.configure(&host.report_servers());
+    host.start();
+    let gateway = host.gateway();
+    let jobs = host.run_ten_jobs();
+    host.agent("kept", "hello kept.");
+    let look = host.look();
+    table::row(test, "before", &look);
+    assert_eq!(look.servers.len(), 11 * per_session, "{look:#?}");
+
+    let sets = listed(&mut host, &[], Some(FOUND));
+    let (finished, processes) = of(&sets, "finished");
+    assert_eq!((finished.len(), processes), (10, 10 * per_session), "{sets:#?}");
+    let (in_use, processes) = of(&sets, "in-use");
+    assert_eq!((in_use.len(), processes), (1, per_session), "{sets:#?}");
+    assert!(in_use[0].all.to_string().contains("agent:main:explicit:kept"), "{sets:#?}");
+    assert_eq!(sets.len(), 11, "{sets:#?}");
+    let kept = in_use[0].pids.clone();
+
+    // Without --finished nothing of it is ended: no orphan is here.
+    listed(&mut host, &["--yes"], None);
+    assert_eq!(host.look().servers.len(), 11 * per_session);
+    let output = host.station.cli(&["reap", "--foreign", "--finished", "--yes"]);
+    let said = format!("{}\n{}", text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    let look = host.look();
+    table::row(test, "after --finished --yes", &look);
+    let left: BTreeSet<u32> = look.servers.iter().map(|process| process.pid).collect();
+    assert_eq!(left, kept, "{said}");
+    assert_eq!(host.gateway(), gateway);
+
+    host.run_job(&jobs[0], 11);
+    assert_eq!(host.model.turns("look around 1\n").len(), 2, "{}", host.log());
+    host.agent("kept", "again kept.");
+    let turns = host.model.turns("again kept.");
+    assert!(turns[0].result("sqlite__list_tables").contains("[]"), "{turns:#?}");
+    assert!(kept.iter().all(|pid| processes::read(*pid).is_some()), "a server in use was ended");
+    host.stop();
+}
+
+/// Ten sessions that can go on, on a newer release: relays and anchors are their servers' too, and nothing is touched.
+/// Then the gateway dies: what is left has no host any more.
+#[test]
+fn sessions_of_2026_9_6_are_in_use_until_the_gateway_dies() {
+    let test = "sessions_of_2026_9_6_are_in_use_until_the_gateway_dies";
+    let version = Version::V2026_9_6;
+    let Some(mut host) = OpenClaw::new(test, version, report_calls()) else { return };
+    let per_session = 3 * version.processes_per_server();
+    host.configure(&host.report_servers());
+    host.start();
+    for number in 1..=10 {
+        host.agent(&format!("kept-{number}"), &format!("hello {number}."));
+    }
+    let look = host.look();
+    table::row(test, "ten sessions", &look);
+    assert_eq!(look.servers.len() + look.relays.len(), 10 * per_session, "{look:#?}");
+
+    let sets = listed(&mut host, &[], None);
+    let (in_use, processes) = of(&sets, "in-use");
+    assert_eq!((in_use.len(), processes), (10, 10 * per_session), "{sets:#?}");
+    assert!(sets.iter().all(|set| set.class == "in-use" && set.servers == 3), "{sets:#?}");
+    listed(&mut host, &["--finished", "--yes"], None);
+    let look = host.look();
+    assert_eq!(look.servers.len() + look.relays.len(), 10 * per_session, "{look:#?}");
+    host.stop();
+
+    let Some(mut host) = with_a_daemon(test, version) else { return };
+    let gateway = host.gateway();
+    assert_eq!(host.station.oracle.signal(&[gateway], SIGKILL), 1);
+    let alone = |seen: &[processes::Process]| seen.iter().all(is_daemon) && !seen.is_empty();
+    let left = host.station.oracle.wait_until(PATIENCE, alone);
+    let left = left.unwrap_or_else(|seen| panic!("{seen:#?}\n{}", host.log()));
+    table::row(test, "after SIGKILL of the gateway", &host.look());
+    assert_eq!(left.len(), 1, "{left:#?}");
+    let sets = listed(&mut host, &[], Some(FOUND));
+    let (orphans, processes) = of(&sets, "orphan");
+    assert_eq!((orphans.len(), processes, sets.len()), (1, 1, 1), "{sets:#?}");
+    host.station.ok(&["reap", "--foreign", "--yes"]);
+    host.assert_empty();
+}
+
+fn is_daemon(process: &processes::Process) -> bool {
+    process.cmdline.contains("wrasse-fixture")
+}
+
+/// A gateway of which one session called a server that has a daemon.
+fn with_a_daemon(test: &str, version: Version) -> Option<OpenClaw> {
+    let call = Call { tool: "daemon__echo".to_owned(), arguments: json!({ "text": "here" }) };
+    let mut host = OpenClaw::new(test, version, vec![call])?;
+    let program = host.station.program("wrasse-fixture");
+    host.configure(&json!({ "daemon": { "command": program, "args": [Mode::Daemon.name()] } }));
+    host.start();
+    host.agent("kept", "hello kept.");
+    let turns = host.model.turns("hello kept.");
+    assert_eq!(turns[0].result("daemon__echo"), "here", "{turns:#?}\n{}", host.log());
+    Some(host)
+}
