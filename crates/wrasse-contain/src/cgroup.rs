@@ -22,6 +22,9 @@ use crate::{Excess, Limits, Resource, process};
 const PREFIX: &str = "wrasse-";
 /// What limits trees, of what the kernel may have.
 const CONTROLLERS: [&str; 2] = ["memory", "pids"];
+/// The kernel counts threads, of which a runtime such as node has a dozen in each process: this many tasks are allowed
+/// for each process. It bounds a fork bomb between two ticks; the tick counts processes.
+const TASKS_PER_PROCESS: u32 = 64;
 
 /// Which layers are used above the floor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -151,7 +154,7 @@ impl Leaf {
             set("memory.oom.group", "1".to_owned());
         }
         if let Some(processes) = limits.processes_max {
-            set("pids.max", processes.to_string());
+            set("pids.max", processes.saturating_mul(TASKS_PER_PROCESS).to_string());
         }
     }
 
@@ -278,6 +281,48 @@ mod tests {
         ] {
             assert_eq!(directory(cgroup, mounts), want.map(PathBuf::from), "{cgroup}");
         }
+    }
+
+    /// A directory as the kernel shows one whose controllers are handed down, or are not.
+    fn fake(files: &[(&str, &str)]) -> (tempfile::TempDir, Leaf) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            std::fs::write(dir.path().join(name), content).unwrap();
+        }
+        let leaf = Leaf { path: dir.path().to_owned(), memory_max: Some(64 << 20) };
+        (dir, leaf)
+    }
+
+    #[test]
+    fn limits_are_the_kernels_where_it_has_the_controllers() {
+        let limits =
+            Limits { memory_max: Some(64 << 20), processes_max: Some(7), ..Limits::default() };
+        let controllers = [("memory.max", "max"), ("memory.oom.group", "0"), ("pids.max", "max")];
+        let (dir, leaf) = fake(&controllers);
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        leaf.limit(&Limits::default());
+        assert_eq!(controllers.map(|(name, _)| read(name)), ["max", "0", "max"]);
+        leaf.limit(&limits);
+        assert_eq!(controllers.map(|(name, _)| read(name)), ["67108864", "1", "448"]);
+        // Without the controllers there is nothing to write to, and the tick keeps the limits.
+        let (dir, leaf) = fake(&[]);
+        leaf.limit(&limits);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_the_kernel_killed_for_memory_is_told_with_the_figure() {
+        let events = |kills: u32| format!("low 0\nhigh 0\nmax 9\noom 2\noom_kill {kills}\n");
+        let (_dir, leaf) = fake(&[("memory.events", &events(0)), ("memory.peak", "67108864\n")]);
+        assert_eq!(leaf.excess(), None);
+        let (_dir, leaf) = fake(&[("memory.events", &events(3)), ("memory.peak", "67108864\n")]);
+        let excess = leaf.excess().unwrap();
+        assert_eq!(excess.to_string(), "used 64 MiB of 64 MiB allowed");
+        // Before Linux 5.19 nobody knows the peak.
+        let (_dir, leaf) = fake(&[("memory.events", &events(1))]);
+        assert_eq!(leaf.excess().unwrap().used, 64 << 20);
+        let (_dir, leaf) = fake(&[]);
+        assert_eq!(leaf.excess(), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
     reason = "a test stops where it stands, and says what it skips"
 )]
 
+mod accounts;
 mod chain;
 mod clients;
 mod commands;
