@@ -9,6 +9,7 @@
 )]
 
 pub mod fixture;
+pub mod hosted;
 pub mod leaves;
 pub mod namespace;
 pub mod nobody;

@@ -139,6 +139,10 @@ impl Shelf for Catalogue {
     }
 
     fn save(&self, opening: &str, entry: &Entry) -> io::Result<()> {
+        if self.place.fault.is_some() {
+            // It was said once that nothing can be kept here.
+            return Ok(());
+        }
         place::write(&self.path(opening), &serde_json::to_vec(entry)?)?;
         self.prune();
         Ok(())

@@ -6,6 +6,7 @@ mod host;
 pub mod identity;
 pub mod ledger;
 pub mod lines;
+pub mod link;
 pub mod options;
 pub mod place;
 pub mod server;

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wrasse_contain::{
-    ContainOptions, Contained, Containment, Guard, LeaderExit, Limits, PipeReceiver, PipeSender,
-    SpawnError, SpawnSpec,
+    ContainOptions, Containment, Guard, LeaderExit, Limits, SpawnError, SpawnSpec, StopOutcome,
 };
 use wrasse_types::UnixMillis;
 
 use crate::ledger::{InstanceRow, ProcessRow, Row};
+use crate::link::{Link, Stopped};
 use crate::place::{self, Place};
 
 /// How much of a server's stderr is remembered.
@@ -43,23 +43,6 @@ pub struct Launcher {
     containment: Arc<Mutex<Option<Containment>>>,
 }
 
-/// A server that runs.
-#[derive(Debug)]
-pub struct Running {
-    /// The tree.
-    pub tree: Contained,
-    /// The number that its processes carry.
-    pub instance: u64,
-    /// Its stdin.
-    pub stdin: PipeSender,
-    /// Its stdout.
-    pub stdout: PipeReceiver,
-    /// Its stderr.
-    pub stderr: PipeReceiver,
-    /// The ledger could not be written: should everything of ours die at once, nobody could prove what is left.
-    pub unwritten: Option<String>,
-}
-
 impl Launcher {
     /// For one server.
     pub fn new(launch: Launch, place: Place, row: Row) -> Self {
@@ -87,7 +70,7 @@ impl Launcher {
     ///
     /// # Errors
     /// A sentence that names the cause and the cure. Nothing is left running then.
-    pub async fn start(self) -> Result<Running, String> {
+    pub async fn start(self) -> Result<Link, String> {
         let containment = self.containment()?;
         let instance = random_instance();
         let launch = &*self.launch;
@@ -134,12 +117,29 @@ impl Launcher {
         else {
             unreachable!("a tree that was just started has its pipes");
         };
-        let unwritten = written.err().map(|error| error.to_string());
-        Ok(Running { tree, instance, stdin, stdout, stderr, unwritten })
+        let watch = tree.exited();
+        Ok(Link {
+            instance: Some(instance),
+            stdin: Box::new(stdin),
+            stdout: Box::new(stdout),
+            stderr: Some(Box::new(stderr)),
+            exited: Box::pin(async move { how(watch.wait().await) }),
+            stop: Box::new(move |ladder| {
+                Box::pin(async move {
+                    let outcome = tree.stop(ladder).await;
+                    if outcome.proven_empty {
+                        self.forget(instance);
+                    }
+                    stopped(&outcome)
+                })
+            }),
+            unwritten: written.err().map(|error| error.to_string()),
+            note: None,
+        })
     }
 
     /// The instance is proven empty.
-    pub fn forget(&self, instance: u64) {
+    fn forget(&self, instance: u64) {
         drop(self.row.change(|shim| shim.instances.retain(|row| row.instance != instance)));
     }
 
@@ -212,8 +212,17 @@ fn random_instance() -> u64 {
     (u64::from_le_bytes(bytes) >> 25) + 1
 }
 
+fn stopped(outcome: &StopOutcome) -> Stopped {
+    let code = match outcome.leader {
+        Some(LeaderExit::Code(code)) => Some(code),
+        Some(LeaderExit::Signal(_) | LeaderExit::OverLimit(_) | LeaderExit::GuardianLost)
+        | None => None,
+    };
+    Stopped { proven_empty: outcome.proven_empty, survivors: outcome.survivors, code }
+}
+
 /// How a leader ended, as in "the server …".
-pub fn how(exit: LeaderExit) -> String {
+fn how(exit: LeaderExit) -> String {
     match exit {
         LeaderExit::Code(code) => format!("exited with code {code}"),
         LeaderExit::Signal(signal) => format!("was killed by signal {signal}"),

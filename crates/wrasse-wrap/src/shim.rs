@@ -4,13 +4,13 @@
 //! orders. It ends when the host closes our stdin (ladder), when we are told to by a signal (ladder), or when the host
 //! is gone (no ladder: everything is killed at once). All three may come one after another.
 
-mod event;
-mod slot;
+pub(crate) mod event;
+pub(crate) mod slot;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use wrasse_contain::{Ladder, StopOutcome};
+use wrasse_contain::Ladder;
 use wrasse_scope::clock::{self, BootInstant};
 
 use crate::catalogue::Catalogue;
@@ -18,9 +18,10 @@ use crate::host::Host;
 use crate::identity;
 use crate::ledger::{self, Row, ShimRow};
 use crate::lines::Lines;
-use crate::options::{Manner, WrapOptions};
+use crate::link::Stopped;
+use crate::options::{Manner, Scope, WrapOptions};
 use crate::place::{self, Place};
-use crate::server::{self, Launch, Launcher};
+use crate::server::{Launch, Launcher};
 use crate::session::{Ended, Output, Session, SessionOptions};
 use crate::stdio::{HostInput, HostOutput};
 use event::{Event, Signals};
@@ -119,8 +120,8 @@ impl Shim {
         };
         let place = Place::open(&options.state_dir);
         let scope = match options.scope {
-            crate::options::Scope::Private => "private",
-            crate::options::Scope::Shared => "shared",
+            Scope::Private => "private",
+            Scope::Shared => "shared",
         };
         let command = identity::redacted(&options.command);
         let row = Row::new(&place, ShimRow::of_this_process(&place, &options.name, command, scope));
@@ -173,7 +174,7 @@ impl Shim {
     async fn serve(mut self) -> ExitCode {
         self.sweep().await;
         if matches!(self.brain, Brain::Pipe) {
-            self.slot.start(self.launcher.clone());
+            self.start();
         }
         let mut buffers = event::Buffers::new(READ);
         while self.phase != Phase::Over {
@@ -228,11 +229,11 @@ impl Shim {
             }
             Event::ErrorsTaken(Ok(())) => {}
             Event::ErrorsTaken(Err(_)) => self.errors = None,
-            Event::Started(Ok(running)) => {
-                if let Some(fault) = &running.unwritten {
+            Event::Started(Ok(link)) => {
+                if let Some(fault) = &link.unwritten {
                     self.warn_unwritten(fault);
                 }
-                self.slot.run(*running);
+                self.slot.run(*link);
                 if let Brain::Session(session) = &mut self.brain {
                     session.started(clock::now());
                 }
@@ -243,12 +244,12 @@ impl Shim {
             }
             Event::ServerBytes(_) => {
                 self.slot.stdout = None;
-                self.stop_server("closed its standard output");
+                self.slot.broken("closed its standard output");
             }
             Event::ServerTakes(Ok(())) => self.slot.written(),
             Event::ServerTakes(Err(_)) => {
                 self.slot.close_stdin();
-                self.stop_server("closed its standard input");
+                self.slot.broken("closed its standard input");
             }
             Event::ServerErrors(Ok(count)) if count > 0 => {
                 let bytes = &buffers.errors[..count];
@@ -256,11 +257,8 @@ impl Shim {
                 self.pass_stderr(bytes);
             }
             Event::ServerErrors(_) => self.slot.stderr = None,
-            Event::Exited(exit) => {
-                let how = server::how(exit);
-                self.stop_server(&how);
-            }
-            Event::Stopped(outcome) => self.server_ended(&outcome),
+            Event::Exited(how) => self.slot.stop(&how, Ladder::default()),
+            Event::Stopped(stopped) => self.server_ended(stopped),
             Event::Tick => {
                 if let Brain::Session(session) = &mut self.brain {
                     session.tick(clock::now());
@@ -321,39 +319,34 @@ impl Shim {
         }
     }
 
-    /// Begins to end a server that nobody asked to end.
-    fn stop_server(&mut self, how: &str) {
-        self.slot.stop(how, Ladder::default());
+    fn start(&mut self) {
+        self.slot.start(Box::pin(self.launcher.clone().start()));
     }
 
-    fn server_ended(&mut self, outcome: &StopOutcome) {
+    fn server_ended(&mut self, stopped: Stopped) {
         let left = self.slot.last_lines();
         if !left.is_empty() {
             self.server_bytes(&left);
         }
         let ended = self.slot.ended();
-        if outcome.proven_empty {
-            self.launcher.forget(ended.instance);
-        } else {
+        if !stopped.proven_empty {
             let name = self.launcher.name().to_owned();
             self.say(&format!(
                 "{} processes of {name} are still there; they are being ended (wrasse ps)",
-                outcome.survivors
+                stopped.survivors
             ));
         }
         match &mut self.brain {
             Brain::Session(session) => match self.phase {
                 Phase::Serving | Phase::Draining { .. } => {
-                    let Gone { how, last_words, .. } = ended;
+                    let Gone { how, last_words } = ended;
                     session.ended(&Ended { how, last_words }, clock::now());
                 }
                 // The host has gone away, or is about to.
                 Phase::Ladder | Phase::Over => {}
             },
             Brain::Pipe => {
-                if let Some(wrasse_contain::LeaderExit::Code(code)) = outcome.leader
-                    && self.phase == Phase::Serving
-                {
+                if let (Some(code), Phase::Serving) = (stopped.code, self.phase) {
                     self.exit = u8::try_from(code).unwrap_or(1);
                 }
                 self.phase = Phase::Over;
@@ -399,7 +392,7 @@ impl Shim {
                 Output::Say(text) => self.say(&text),
                 Output::Start => match self.phase {
                     Phase::Serving | Phase::Draining { .. } => {
-                        self.slot.start(self.launcher.clone());
+                        self.start();
                     }
                     Phase::Ladder | Phase::Over => {}
                 },

@@ -5,6 +5,10 @@ use wrasse_scope::clock::BootInstant;
 use super::{Past, Pending, Session, Stage, What, text};
 use crate::envelope;
 
+/// What a person can do about a server that ends instead of coming up.
+const CURE: &str =
+    "run its command line in a shell, and give it what it asks for in the host's entry for it";
+
 /// How a server ended. Its tree is empty, or somebody goes on ending it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
@@ -26,10 +30,11 @@ impl Session {
         self.own.clear();
         self.tasks.clear();
         self.forget_questions();
-        let in_flight = self.fail_pending(&format!("{}{words}", ended.how));
+        let fault = format!("it {}{words} → {CURE}", ended.how);
+        let in_flight = self.fail_pending(&format!("{}{words}", ended.how), &fault);
         let was_opening = matches!(stage, Stage::Starting { .. } | Stage::Opening { .. });
         if was_opening || (stage == Stage::Ready && !self.answered_here) {
-            self.start_failed(&format!("it {}{words}", ended.how), now);
+            self.start_failed(&fault, now);
         } else if self.calls_here > 0 {
             let why = match stage {
                 Stage::Stopping => {
@@ -56,15 +61,17 @@ impl Session {
     }
 
     /// Answers what the server had and did not answer; how many that were.
-    fn fail_pending(&mut self, why: &str) -> usize {
+    fn fail_pending(&mut self, why: &str, fault: &str) -> usize {
         let pending: Vec<_> = std::mem::take(&mut self.pending).into_iter().collect();
-        let answer = text::outcome_unknown(&self.options.name, why);
+        let unknown = text::outcome_unknown(&self.options.name, why);
+        let never_up = text::cannot_start(&self.fault(fault));
         let mut failed = 0;
         for (id, Pending { what, cancelled }) in pending {
             // A stream of notifications goes on with the next server.
             if what != What::Listen && !cancelled {
                 failed += 1;
-                self.answer(&id, &answer);
+                let opening = matches!(what, What::Opening { .. });
+                self.answer(&id, if opening { &never_up } else { &unknown });
             }
         }
         failed

@@ -243,6 +243,16 @@ impl Session {
         }
     }
 
+    /// How the host opened, as far as that tells servers apart; empty before it did.
+    pub fn opening_key(&self) -> &str {
+        self.opening.as_ref().map_or("", Opening::key)
+    }
+
+    /// Changes how long a server stays without being used.
+    pub fn set_idle(&mut self, idle: Option<Duration>) {
+        self.options.idle = idle;
+    }
+
     /// The next order, if there is one.
     pub fn next_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
@@ -341,8 +351,15 @@ impl Session {
     }
 
     fn own_id(&mut self) -> Id {
-        self.next_own += 1;
-        Id::text(&format!("{}-{}", self.options.nonce, self.next_own))
+        loop {
+            self.next_own += 1;
+            let id = Id::text(&format!("{}-{}", self.options.nonce, self.next_own));
+            // The word is random, and a host that guessed it all the same is heard too.
+            let waits = self.waiting.iter().any(|waiting| waiting.id == id);
+            if !waits && !self.pending.contains_key(&id) {
+                return id;
+            }
+        }
     }
 
     /// Sends a request of our own.

@@ -107,7 +107,7 @@ impl Session {
         let failures = self.backoff.as_ref().map_or(0, |backoff| backoff.failures) + 1;
         let pause = BACKOFF_MIN * 2_u32.saturating_pow((failures - 1).min(6));
         let pause = pause.min(BACKOFF_MAX);
-        let fault = format!("the MCP server {} cannot be started: {fault}", self.options.name);
+        let fault = self.fault(fault);
         self.backoff = Some(Backoff { until: now + pause, failures, fault: fault.clone() });
         let running = matches!(self.stage, Stage::Opening { .. });
         self.stage = Stage::Absent;
@@ -118,6 +118,10 @@ impl Session {
         self.own.clear();
         self.refuse_waiting(&text::cannot_start(&fault));
         self.say(fault);
+    }
+
+    pub(super) fn fault(&self, why: &str) -> String {
+        format!("the MCP server {} cannot be started: {why}", self.options.name)
     }
 
     pub(super) fn start_timed_out(&mut self, now: BootInstant) {

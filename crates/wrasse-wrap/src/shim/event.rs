@@ -5,11 +5,11 @@ use std::io;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use wrasse_contain::{LeaderExit, StopOutcome};
+use wrasse_contain::is_ignored;
 use wrasse_scope::clock;
 
 use super::{Brain, Phase, QUEUE_MAX, Shim};
-use crate::server::Running;
+use crate::link::{Boxed, Link, Stopped};
 
 /// One thing that happened.
 pub(super) enum Event {
@@ -19,45 +19,44 @@ pub(super) enum Event {
     HostHungUp,
     HostTakes(io::Result<()>),
     ErrorsTaken(io::Result<()>),
-    Started(Result<Box<Running>, String>),
+    Started(Result<Box<Link>, String>),
     ServerBytes(io::Result<usize>),
     ServerTakes(io::Result<()>),
     ServerErrors(io::Result<usize>),
-    Exited(LeaderExit),
-    Stopped(StopOutcome),
+    Exited(String),
+    Stopped(Stopped),
     Tick,
 }
 
 /// What is read into.
 #[derive(Debug)]
-pub(super) struct Buffers {
-    pub(super) host: Vec<u8>,
-    pub(super) server: Vec<u8>,
-    pub(super) errors: Vec<u8>,
+pub(crate) struct Buffers {
+    pub(crate) host: Vec<u8>,
+    pub(crate) server: Vec<u8>,
+    pub(crate) errors: Vec<u8>,
 }
 
 impl Buffers {
-    pub(super) fn new(size: usize) -> Self {
+    pub(crate) fn new(size: usize) -> Self {
         Self { host: vec![0; size], server: vec![0; size], errors: vec![0; size / 4] }
     }
 }
 
 /// The signals that mean "end".
 #[derive(Debug)]
-pub(super) struct Signals(Vec<Signal>);
+pub(crate) struct Signals(Vec<Signal>);
 
 impl Signals {
-    pub(super) fn new() -> io::Result<Self> {
-        let ignored = ignored_signals();
+    pub(crate) fn new() -> io::Result<Self> {
         let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
         // Who starts us under nohup means it.
         let heeded = kinds.into_iter().filter(|kind| {
-            *kind == SignalKind::terminate() || ignored & (1 << (kind.as_raw_value() - 1)) == 0
+            *kind == SignalKind::terminate() || is_ignored(kind.as_raw_value()) != Some(true)
         });
         heeded.map(signal).collect::<io::Result<Vec<_>>>().map(Self)
     }
 
-    async fn wait(&mut self) {
+    pub(crate) async fn wait(&mut self) {
         let [first, others @ ..] = self.0.as_mut_slice() else { return pending().await };
         match others {
             [second, third] => tokio::select! {
@@ -72,13 +71,6 @@ impl Signals {
             _ => drop(first.recv().await),
         }
     }
-}
-
-/// The signals that this process ignores, as a mask.
-fn ignored_signals() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 impl Shim {
@@ -97,17 +89,12 @@ impl Shim {
         let room_for_server = self.output.queue.bytes() <= QUEUE_MAX;
         let slot = &mut self.slot;
         let (starting, stopping) = (&mut slot.starting, &mut slot.stopping);
+        // Not in order: a server that never stops writing must not keep the host from being heard.
         tokio::select! {
-            biased;
             () = self.host.gone(), if self.phase != Phase::Over => Event::HostGone,
             () = self.signals.wait() => Event::Signal,
             outcome = or_never(stopping.as_mut()) => Event::Stopped(outcome),
-            exit = async {
-                match &slot.exit {
-                    Some(exit) => exit.wait().await,
-                    None => pending().await,
-                }
-            } => Event::Exited(exit),
+            how = or_never(slot.exited.as_mut()) => Event::Exited(how),
             started = or_never(starting.as_mut()) => Event::Started(started.map(Box::new)),
             taken = self.output.write_some() => Event::HostTakes(taken),
             taken = async {
@@ -156,7 +143,7 @@ impl Shim {
     }
 }
 
-async fn or_never<T>(future: Option<&mut super::slot::Boxed<T>>) -> T {
+pub(crate) async fn or_never<T>(future: Option<&mut Boxed<T>>) -> T {
     match future {
         Some(future) => future.await,
         None => pending().await,

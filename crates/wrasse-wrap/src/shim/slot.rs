@@ -2,38 +2,42 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use wrasse_contain::{Contained, ExitWatch, Ladder, PipeReceiver, PipeSender, StopOutcome};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use wrasse_contain::Ladder;
 
 use crate::lines::Lines;
-use crate::server::{LastWords, Launcher, Running};
+use crate::link::{Boxed, Link, Stopped};
+use crate::server::LastWords;
 use crate::stdio::Queue;
 
-pub(super) type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
+/// How long a server that closed its stdin or stdout may take to be seen dead.
+const DEATH: Duration = Duration::from_millis(500);
 
 /// What is known of a server that has ended.
 #[derive(Debug)]
-pub(super) struct Gone {
-    pub(super) instance: u64,
-    pub(super) how: String,
-    pub(super) last_words: String,
+pub(crate) struct Gone {
+    pub(crate) how: String,
+    pub(crate) last_words: String,
 }
 
 /// The server, in whatever state; empty when there is none.
 #[derive(Default)]
-pub(super) struct Slot {
-    pub(super) starting: Option<Boxed<Result<Running, String>>>,
-    pub(super) stopping: Option<Boxed<StopOutcome>>,
-    /// INVARIANT: there is a tree while nothing stops it and it runs.
-    tree: Option<Contained>,
+pub(crate) struct Slot {
+    pub(crate) starting: Option<Boxed<Result<Link, String>>>,
+    pub(crate) stopping: Option<Boxed<Stopped>>,
+    /// INVARIANT: there is a way to stop what runs and is not being stopped.
+    stop: Option<Box<dyn FnOnce(Ladder) -> Boxed<Stopped>>>,
     instance: Option<u64>,
-    pub(super) exit: Option<ExitWatch>,
-    pub(super) stdin: Option<PipeSender>,
-    pub(super) stdout: Option<PipeReceiver>,
-    pub(super) stderr: Option<PipeReceiver>,
-    pub(super) to_server: Queue,
-    pub(super) lines: Lines,
-    pub(super) last_words: LastWords,
+    pub(crate) exited: Option<Boxed<String>>,
+    pub(crate) stdin: Option<Box<dyn AsyncWrite + Unpin>>,
+    pub(crate) stdout: Option<Box<dyn AsyncRead + Unpin>>,
+    pub(crate) stderr: Option<Box<dyn AsyncRead + Unpin>>,
+    pub(crate) to_server: Queue,
+    pub(crate) lines: Lines,
+    pub(crate) last_words: LastWords,
     how: String,
     /// Stdin is closed as soon as everything is written.
     closing: bool,
@@ -50,99 +54,115 @@ impl fmt::Debug for Slot {
 }
 
 impl Slot {
-    pub(super) fn is_empty(&self) -> bool {
-        self.starting.is_none() && self.instance.is_none()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.starting.is_none() && self.stop.is_none() && self.stopping.is_none()
     }
 
-    pub(super) fn is_starting(&self) -> bool {
+    pub(crate) fn is_starting(&self) -> bool {
         self.starting.is_some()
     }
 
-    pub(super) fn instance(&self) -> Option<u64> {
+    pub(crate) fn instance(&self) -> Option<u64> {
         self.instance
     }
 
-    pub(super) fn start(&mut self, launcher: Launcher) {
-        self.starting = Some(Box::pin(launcher.start()));
+    pub(crate) fn start(&mut self, starting: Boxed<Result<Link, String>>) {
+        self.starting = Some(starting);
     }
 
-    pub(super) fn start_failed(&mut self) {
+    pub(crate) fn start_failed(&mut self) {
         *self = Self::default();
     }
 
-    pub(super) fn run(&mut self, running: Running) {
+    pub(crate) fn run(&mut self, link: Link) {
         // What the host wrote while the server was being started is for this server.
         let to_server = std::mem::take(&mut self.to_server);
-        let Running { tree, instance, stdin, stdout, stderr, unwritten: _ } = running;
+        let Link { instance, stdin, stdout, stderr, exited, stop, unwritten: _, note: _ } = link;
         *self = Self {
-            exit: Some(tree.exited()),
-            tree: Some(tree),
-            instance: Some(instance),
+            exited: Some(exited),
+            stop: Some(stop),
+            instance,
             stdin: Some(stdin),
             stdout: Some(stdout),
-            stderr: Some(stderr),
+            stderr,
             to_server,
             ..Self::default()
         };
     }
 
-    pub(super) fn close_stdin(&mut self) {
+    pub(crate) fn close_stdin(&mut self) {
         self.stdin = None;
         self.to_server.clear();
     }
 
-    pub(super) fn close_stdin_when_written(&mut self) {
+    pub(crate) fn close_stdin_when_written(&mut self) {
         self.closing = true;
         self.written();
     }
 
     /// Something was written, perhaps all.
-    pub(super) fn written(&mut self) {
+    pub(crate) fn written(&mut self) {
         if self.closing && self.to_server.is_empty() {
             self.stdin = None;
         }
     }
 
     /// Begins the ladder, once. A start that is under way is given up, which kills what it made.
-    pub(super) fn stop(&mut self, how: &str, ladder: Ladder) {
+    pub(crate) fn stop(&mut self, how: &str, ladder: Ladder) {
         if self.starting.take().is_some() {
             self.to_server.clear();
         }
-        self.exit = None;
-        if let Some(tree) = self.tree.take() {
+        self.exited = None;
+        if let Some(stop) = self.stop.take() {
             how.clone_into(&mut self.how);
-            self.stopping = Some(Box::pin(tree.stop(ladder)));
+            self.stopping = Some(stop(ladder));
+        }
+    }
+
+    /// The server has closed an end of its own: mostly that is how its death shows first, and how it died is worth a
+    /// moment's wait. A server that lives on is of no use to anybody.
+    pub(crate) fn broken(&mut self, how: &'static str) {
+        if let Some(exited) = self.exited.take() {
+            self.exited = Some(Box::pin(async move {
+                let exited = tokio::time::timeout(DEATH, exited).await;
+                exited.unwrap_or_else(|_| how.to_owned())
+            }));
         }
     }
 
     /// What the server wrote before its end and nobody has read.
-    pub(super) fn last_lines(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let Some(stdout) = self.stdout.take() else { return bytes };
-        let mut chunk = [0; 4096];
-        while let Ok(count @ 1..) = stdout.try_read(&mut chunk) {
-            bytes.extend_from_slice(&chunk[..count]);
-        }
-        bytes
+    pub(crate) fn last_lines(&mut self) -> Vec<u8> {
+        self.stdout.take().map(|mut stdout| rest(&mut *stdout)).unwrap_or_default()
     }
 
     /// Empties the slot.
-    pub(super) fn ended(&mut self) -> Gone {
-        let mut words = [0; 2048];
-        while let Some(Ok(count @ 1..)) = self.stderr.as_ref().map(|err| err.try_read(&mut words)) {
-            self.last_words.push(&words[..count]);
+    pub(crate) fn ended(&mut self) -> Gone {
+        if let Some(stderr) = &mut self.stderr {
+            let words = rest(&mut **stderr);
+            self.last_words.push(&words);
         }
-        let gone = Gone {
-            instance: self.instance.unwrap_or(0),
-            how: std::mem::take(&mut self.how),
-            last_words: self.last_words.shown(),
-        };
+        let how = std::mem::take(&mut self.how);
+        let gone = Gone { how, last_words: self.last_words.shown() };
         *self = Self::default();
         gone
     }
 
     /// Lets go of everything, which kills it.
-    pub(super) fn abandon(&mut self) {
+    pub(crate) fn abandon(&mut self) {
         *self = Self::default();
+    }
+}
+
+/// What can be read without waiting.
+fn rest(from: &mut (dyn AsyncRead + Unpin)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let mut buffer = ReadBuf::new(&mut chunk);
+        let mut context = Context::from_waker(Waker::noop());
+        match Pin::new(&mut *from).poll_read(&mut context, &mut buffer) {
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => bytes.extend(buffer.filled()),
+            Poll::Ready(_) | Poll::Pending => return bytes,
+        }
     }
 }

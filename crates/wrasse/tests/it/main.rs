@@ -22,6 +22,7 @@ mod storm;
 mod table;
 mod terminal;
 mod walk;
+mod wrap;
 
 /// A file that is not a module of this binary would never run.
 #[test]

@@ -1,0 +1,149 @@
+//! However host, shim or guardian end, the server ends.
+
+use std::time::Instant;
+
+use serde_json::json;
+use wrasse_testkit::hosted::Hosted;
+use wrasse_testkit::processes::Process;
+use wrasse_testkit::station::{PATIENCE, Station};
+
+use super::{AFTER_HOST, assert_flat, fixture, learn, pid_of, row, rows, wrap};
+
+const KILL: i32 = 9;
+const TERM: i32 = 15;
+/// Every way in which a server outlives others.
+const SERVERS: [&str; 6] =
+    ["f-ok", "f-eof-deaf", "f-term-deaf", "f-daemon", "f-npx", "f-leader-dies"];
+
+/// A wrapped server that has served a call, with the number of processes it is.
+fn called(station: &mut Station, flags: &[&str], server: &str) -> (Hosted, u32) {
+    let mut host = wrap(station, flags, &[server]);
+    host.initialize(&json!({}));
+    assert_eq!(host.call_text("echo", &json!({ "text": "x" })), "x");
+    let shim = host.shim(station);
+    (host, shim)
+}
+
+// failure mode A1: the host is killed
+#[test]
+fn a_killed_host_leaves_nothing() {
+    for server in SERVERS {
+        for flags in [&["--idle", "off"][..], &["--transparent"], &["--in-process"]] {
+            let mut station = Station::new();
+            let (host, _) = called(&mut station, flags, server);
+            assert_eq!(station.oracle.signal(&[host.pid], KILL), 1);
+            let left = station.oracle.wait_until(AFTER_HOST, <[_]>::is_empty);
+            assert!(left.is_ok(), "{server} {flags:?}: {left:#?}\n{}", station.log());
+            assert_flat(&mut station);
+        }
+    }
+}
+
+#[test]
+fn a_killed_shim_leaves_no_process_and_the_next_one_tidies_its_row() {
+    for server in SERVERS {
+        let mut station = Station::new();
+        let (host, shim) = called(&mut station, &[], server);
+        assert_eq!(station.oracle.signal(&[shim], KILL), 1);
+        assert_eq!(host.end(&mut station), 255);
+        let left = station.oracle.wait_until(AFTER_HOST, <[_]>::is_empty);
+        assert!(left.is_ok(), "{server}: {left:#?}\n{}", station.log());
+        assert_eq!(rows(&station).len(), 1, "nobody was left to remove it");
+        learn(&mut station, &[server]);
+        assert_flat(&mut station);
+    }
+}
+
+/// Nobody of ours lives to end the tree: the next shim proves what it is, and ends that alone.
+#[test]
+fn what_a_shim_and_its_guardian_leave_is_swept_and_nothing_else() {
+    let mut station = Station::new();
+    let (mut living, _) = called(&mut station, &["--idle", "off"], "f-daemon");
+    let living_row = row(&station);
+    let (host, shim) = called(&mut station, &["--idle", "off"], "f-daemon");
+    let bystander = station.spawn(&fixture(&station, &["sleeper"]));
+    let below = host.below(&mut station);
+    let guardian =
+        below.iter().find(|process| process.name.starts_with("wrasse-guardian")).unwrap().pid;
+    station.kill_at_once(&[shim, guardian]);
+    assert_eq!(host.end(&mut station), 255);
+    let daemons = |seen: &[Process]| {
+        seen.iter().filter(|process| process.cmdline.ends_with("sleeper")).count()
+    };
+    let seen = station.oracle.wait_until(PATIENCE, |seen| daemons(seen) == 3);
+    assert!(seen.is_ok(), "the daemon is an orphan: {seen:#?}");
+
+    let (next, _) = called(&mut station, &[], "f-ok");
+    let seen = station.oracle.wait_until(PATIENCE, |seen| daemons(seen) == 2);
+    assert!(seen.is_ok(), "{seen:#?}\n{}", station.log());
+    assert!(station.log().contains("a dead shim had left behind"), "{}", station.log());
+    assert_eq!(living.call_text("echo", &json!({ "text": "still" })), "still");
+    assert!(seen.unwrap().iter().any(|process| process.pid == bystander));
+    let server = pid_of(&living_row["instances"][0]["server"]);
+    assert!(station.oracle.list().iter().any(|process| process.pid == server));
+    assert_eq!(next.end(&mut station), 0);
+    assert_eq!(living.end(&mut station), 0);
+    assert_eq!(station.oracle.signal(&[bystander], KILL), 1);
+    assert_flat(&mut station);
+}
+
+/// The ladder: a living host that closes stdin gives the server its time.
+#[test]
+fn a_closed_stdin_is_the_ladder() {
+    for (server, least_ms) in
+        [("f-ok", 0), ("f-daemon", 0), ("f-eof-deaf", 2000), ("f-term-deaf", 5000)]
+    {
+        let mut station = Station::new();
+        let (host, _) = called(&mut station, &[], server);
+        let began = Instant::now();
+        assert_eq!(host.end(&mut station), 0);
+        assert!(began.elapsed().as_millis() >= least_ms, "{server} had no time");
+        assert_flat(&mut station);
+    }
+}
+
+/// The host closes stdin, and dies while the ladder waits: then nobody waits any more.
+#[test]
+fn a_host_that_dies_during_the_ladder_ends_it() {
+    let mut station = Station::new();
+    let (mut host, _) = called(&mut station, &[], "f-term-deaf");
+    host.close();
+    assert_eq!(station.oracle.signal(&[host.pid], KILL), 1);
+    let left = station.oracle.wait_until(AFTER_HOST, <[_]>::is_empty);
+    assert!(left.is_ok(), "{left:#?}\n{}", station.log());
+    assert_flat(&mut station);
+}
+
+#[test]
+fn a_signal_is_the_ladder_and_a_second_one_is_not() {
+    let mut station = Station::new();
+    let (host, shim) = called(&mut station, &[], "f-daemon");
+    assert_eq!(station.oracle.signal(&[shim], TERM), 1);
+    assert_eq!(host.end(&mut station), 0);
+    assert_flat(&mut station);
+
+    let (host, shim) = called(&mut station, &[], "f-term-deaf");
+    let began = Instant::now();
+    station.oracle.signal(&[shim], TERM);
+    station.oracle.signal(&[shim], 2);
+    // The host waits for it only when the test is done: it stays as a zombie until then.
+    let lives = |process: &Process| process.pid == shim && process.state != 'Z';
+    let left = station.oracle.wait_until(PATIENCE, |seen| !seen.iter().any(lives));
+    assert!(left.is_ok() && began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+    assert_eq!(host.end(&mut station), 0);
+    assert_flat(&mut station);
+}
+
+/// A host that never speaks, and one that leaves before the server is up.
+#[test]
+fn hosts_that_leave_early_leave_nothing() {
+    for server in ["f-ok", "f-slow-init"] {
+        let mut station = Station::new();
+        let silent = wrap(&mut station, &[], &[server]);
+        assert_eq!(silent.end(&mut station), 0);
+        let mut hasty = wrap(&mut station, &[], &[server]);
+        hasty.ask("initialize", &json!({ "protocolVersion": "2025-11-25", "capabilities": {} }));
+        assert_eq!(hasty.end(&mut station), 0);
+        assert_flat(&mut station);
+    }
+}
