@@ -152,3 +152,95 @@ fn what_a_living_gateway_runs_is_no_leftover() {
     assert_eq!(ps["instances"][0]["in_flight"], 1, "{ps:#}");
     station.assert_flat();
 }
+
+/// What stands in for a host: it starts a wrapped server, calls it once, and then only holds its stdin.
+const HOST: &str = r#"
+import json, subprocess, sys
+shim = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+def say(message):
+    shim.stdin.write((json.dumps({"jsonrpc": "2.0", **message}) + "\n").encode())
+    shim.stdin.flush()
+def hear(number):
+    while True:
+        answer = json.loads(shim.stdout.readline())
+        if answer.get("id") == number:
+            return answer
+say({"id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25",
+    "capabilities": {}, "clientInfo": {"name": "host", "version": "1"}}})
+hear(1)
+say({"method": "notifications/initialized"})
+say({"id": 2, "method": "tools/call", "params": {"name": "echo", "arguments": {"text": "x"}}})
+with open(sys.argv[1], "w") as out:
+    out.write(json.dumps(hear(2)) + "\n")
+shim.wait()
+"#;
+
+/// Starts a host with a wrapped server of this mode and waits until it was called.
+fn host(station: &mut Station, mode: Mode) -> u32 {
+    let answer = station.path("answer");
+    let mut argv = crate::host::python(HOST).to_vec();
+    argv.extend([
+        answer.display().to_string(),
+        station.wrasse().display().to_string(),
+        "wrap".to_owned(),
+        "--name".to_owned(),
+        "wrapped".to_owned(),
+        "--".to_owned(),
+        station.program("wrasse-fixture").display().to_string(),
+        mode.name().to_owned(),
+    ]);
+    let host = station.spawn(&argv);
+    crate::table::eventually_or_log(station, "the wrapped server answers", || {
+        std::fs::read_to_string(&answer).is_ok_and(|text| text.ends_with('\n'))
+    });
+    host
+}
+
+/// A shim and its guardian die in one instant: what is left is listed beside what gateways left, and ended by both ways.
+// failure mode F1
+#[test]
+fn what_a_dead_shim_left_is_reaped_and_swept() {
+    for by_a_start in [false, true] {
+        let mut station = Station::new();
+        configure(&station, station.fixture(Mode::Ok), json!({}));
+        let host = host(&mut station, Mode::Daemon);
+        assert_eq!(station.ok(&["reap"]), NONE, "a living shim is a living owner");
+        let seen = station.oracle.list();
+        let shim = seen.iter().find(|one| one.ppid == host).unwrap().pid;
+        let guardian = named(&seen, "wrasse-guardian")[0].pid;
+        let mut dead = vec![shim];
+        // Whatever stands between the shim and its guardian.
+        let mut at = seen.iter().find(|one| one.pid == guardian).unwrap();
+        while at.pid != shim {
+            dead.push(at.pid);
+            at = seen.iter().find(|one| one.pid == at.ppid).unwrap();
+        }
+        dead[1..].reverse();
+        station.kill_at_once(&dead);
+        let quiet = |seen: &[Process]| {
+            seen.iter().all(|one| !dead.contains(&one.pid) && one.pid != host && one.state != 'Z')
+        };
+        let left = station.oracle.wait_until(PATIENCE, quiet);
+        let left = left.unwrap_or_else(|left| panic!("{left:#?}"));
+        assert!(!left.is_empty(), "its daemon lives");
+        let mut want: Vec<u32> = left.iter().map(|one| one.pid).collect();
+        want.sort_unstable();
+        let dry = station.cli(&["reap", "--json"]);
+        assert_eq!(dry.status.code(), Some(3), "{}", text(&dry.stderr));
+        let report: Value = serde_json::from_slice(&dry.stdout).unwrap();
+        assert_eq!(pids(&report), want, "{report:#}");
+        let first = &report["leftovers"][0];
+        assert_eq!((&first["left_by"], &first["server"]), (&json!("shim"), &json!("wrapped")));
+        assert_eq!(first["shim_pid"], json!(shim), "{first:#}");
+        if by_a_start {
+            station.start();
+        } else {
+            let said = station.ok(&["reap", first["instance"].as_str().unwrap(), "--yes"]);
+            assert!(said.contains("· left 0"), "{said}");
+            station.assert_empty();
+            assert_eq!(station.ok(&["reap", "--yes"]), NONE);
+        }
+        assert_eq!(station.ok(&["reap"]).lines().last(), Some(NONE.trim()));
+        station.assert_flat();
+    }
+}
