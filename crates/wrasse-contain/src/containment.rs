@@ -305,6 +305,9 @@ impl Containment {
             Ok(guardian) => return Ok(guardian),
             Err(error) => error,
         };
+        if is_lack(&error) {
+            return Err(error);
+        }
         // The file may have been removed or changed under us: make it anew, or fall back, and try once more.
         tracing::warn!(%error, source = program.word(), "the guard program cannot be executed");
         let options = &self.inner.options;
@@ -427,4 +430,10 @@ fn check_cwd(cwd: &std::path::Path) -> Result<(), SpawnError> {
         return Err(bad(io::ErrorKind::NotADirectory.into()));
     }
     rustix::fs::access(cwd, rustix::fs::Access::EXEC_OK).map_err(|errno| bad(errno.into()))
+}
+
+/// Whether a start failed for want of processes, memory or descriptors, which says nothing about the program.
+fn is_lack(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE))
 }

@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wrasse_guard::Mark;
 
-/// The environment variable: a comma-separated list, to which an inner gateway appends.
+/// The environment variable: a comma-separated list, to which an inner gateway appends. Each entry is four digits of
+/// an installation, a colon and an instance; a later version's has another shape, and is nobody's to us.
 pub(crate) const VARIABLE: &str = "WRASSE_MARK";
 
 /// The mark that we carry ourselves.
@@ -98,6 +99,9 @@ mod tests {
             b"WRASSE_MARK=ab:7",
             b"WRASSE_MARK=00ab",
             b"WRASSE_MARK=00ab:x",
+            b"WRASSE_MARK=2:00ab:7",
+            b"WRASSE_MARK=v2/00ab:7",
+            b"WRASSE_MARK=00ab:7:9",
         ] {
             assert_eq!(instance_in(bad, 0xab), None);
         }

@@ -3,13 +3,15 @@
 //! `/proc/<pid>/limits`.
 //!
 //! Bits 61..56 hold 63 − depth, 55..40 the installation, 39..0 the lease. A nested gateway's mark
-//! must be numerically lower than the outer one's, which the depth in the topmost bits provides;
-//! the two bits above are zero, so that an unlimited or a merely large limit is no mark.
+//! must be numerically lower than the outer one's, which the depth in the topmost bits provides. The
+//! two bits above are the version, [`Mark::VERSION`]. As that is 0, an unlimited or a merely large
+//! limit is no mark, and neither is one of a version that lays the rest out in another way.
 
 const LEASE_BITS: u32 = 40;
 const INSTALLATION_BITS: u32 = 16;
 const DEPTH_SHIFT: u32 = LEASE_BITS + INSTALLATION_BITS;
 const DEPTH_FIELD_MAX: u64 = 63;
+const VERSION_SHIFT: u32 = 62;
 
 /// What RLIMIT_LOCKS says about a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,6 +24,8 @@ pub struct Mark {
 impl Mark {
     /// The lease number that the gateway itself carries.
     pub const GATEWAY_LEASE: u64 = (1 << LEASE_BITS) - 1;
+    /// The version of this layout.
+    pub const VERSION: u64 = 0;
     /// The deepest nesting of gateways that can be marked. One less than fits, so that a mark is
     /// never a small number.
     pub const DEPTH_MAX: u8 = 62;
@@ -39,7 +43,7 @@ impl Mark {
     #[must_use]
     pub const fn from_u64(limit: u64) -> Option<Self> {
         let field = limit >> DEPTH_SHIFT;
-        if field == 0 || field > DEPTH_FIELD_MAX {
+        if limit >> VERSION_SHIFT != Self::VERSION || field == 0 || field > DEPTH_FIELD_MAX {
             return None;
         }
         let [_, _, installation_low, installation_high, ..] =
@@ -106,6 +110,15 @@ mod tests {
         let server = Mark::new(1, 0xffff, 3).unwrap().to_u64();
         assert!(server < inner);
         assert_eq!(Mark::new(0, 0x1234, 0x56).unwrap().to_u64(), 0x3f12_3400_0000_0056);
+    }
+
+    #[test]
+    fn a_mark_of_another_version_is_not_ours() {
+        let ours = Mark::new(0, 0x1234, 7).unwrap().to_u64();
+        assert_eq!(ours >> VERSION_SHIFT, Mark::VERSION);
+        for version in 1..4 {
+            assert_eq!(Mark::from_u64(ours | version << VERSION_SHIFT), None);
+        }
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 use wrasse_config::{Server, Transport};
-use wrasse_types::ServerName;
+use wrasse_lease::BreakerPosition;
+use wrasse_types::{ServerName, UnixMillis};
 
 use crate::connection::ToolEntry;
 use crate::leases::ServerLeases;
@@ -17,6 +18,9 @@ use crate::{Offer, OfferedTool, ServerFault, fault, glob};
 
 /// A question about a name.
 pub type NameTest<'a> = &'a (dyn Fn(&str) -> bool + Send + Sync);
+
+/// A server that is not tried again for so long is not offered: the run would only learn of it by a refused call.
+const WITHDRAWN_FROM_MS: i64 = 3_000;
 
 /// What one offer needs to know.
 #[derive(Clone, Copy)]
@@ -139,10 +143,32 @@ impl Servers {
             });
         };
         if let Some(entry) = self.inner.catalogue.get(&launch.fingerprint).await {
-            return Ok(entry.tools);
+            return match self.held_back(server) {
+                Some(fault) => Err(fault),
+                None => Ok(entry.tools),
+            };
         }
         let learnt = leases.learn(&launch, token).await;
         learnt.map_err(|error| fault::of_acquire(&server.name, &error))
+    }
+
+    /// Why the known tools of a server are not offered: it fails to start, nothing of it runs, and it is not tried again
+    /// while a run would want it. (failure mode I2)
+    fn held_back(&self, server: &Server) -> Option<ServerFault> {
+        let breaker = self.inner.leases.breaker(&server.name)?;
+        let again = match breaker.position {
+            BreakerPosition::Closed | BreakerPosition::Probing => return None,
+            BreakerPosition::Open { until } => {
+                let wait = until.get() - UnixMillis::now().get();
+                (wait >= WITHDRAWN_FROM_MS).then(|| format!("tried again in {} s", wait / 1000))?
+            }
+            BreakerPosition::Broken => "not tried again until it is restarted".to_owned(),
+        };
+        if self.inner.leases.snapshot().iter().any(|instance| instance.server == server.name) {
+            return None;
+        }
+        let fault = fault::of_start(&server.name, &breaker.last);
+        Some(ServerFault { message: format!("{}; {again}", fault.message), ..fault })
     }
 
     /// Filters by each server's own lists and gives names.

@@ -15,7 +15,7 @@ pub mod namespace;
 pub mod nobody;
 pub mod oracle;
 pub mod processes;
-mod rpc;
+pub mod rpc;
 pub mod soak;
 pub mod station;
 pub mod storm;

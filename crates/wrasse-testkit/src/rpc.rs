@@ -8,19 +8,19 @@ use serde_json::Value;
 
 /// A way to one gateway.
 #[derive(Debug, Clone)]
-pub(crate) struct Rpc {
-    pub(crate) port: u16,
-    pub(crate) token: String,
+pub struct Rpc {
+    /// Where it listens.
+    pub port: u16,
+    /// What it asks for.
+    pub token: String,
 }
 
 impl Rpc {
     /// Calls a method.
-    pub(crate) fn call(
-        &self,
-        method: &str,
-        params: &Value,
-        limit: Duration,
-    ) -> Result<Value, String> {
+    ///
+    /// # Errors
+    /// What went wrong, in words.
+    pub fn call(&self, method: &str, params: &Value, limit: Duration) -> Result<Value, String> {
         let body = params.to_string();
         let request = format!(
             "POST /rpc/{method} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {}\r\n\
@@ -38,7 +38,7 @@ impl Rpc {
     }
 
     /// Whether the gateway says that it is ready.
-    pub(crate) fn ready(&self) -> bool {
+    pub fn ready(&self) -> bool {
         let request = "GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
         self.exchange(request, Duration::from_secs(5)).is_ok_and(|(status, _)| status == 200)
     }

@@ -171,6 +171,13 @@ fn check_servers(config: &Config, report: &mut Report) {
                     Some(found) => {
                         let text = format!("{name}: {command} is {}", found.display());
                         report.add(Grade::Ok, "servers", text);
+                        if runs_containers(command) {
+                            let text = format!(
+                                "{name}: its container belongs to the daemon and can outlive the server; give it --rm and --init, \
+                                 and a command that ends with its input"
+                            );
+                            report.add(Grade::Note, "servers", text);
+                        }
                     }
                     None => report.add(
                         Grade::Fail,
@@ -185,6 +192,12 @@ fn check_servers(config: &Config, report: &mut Report) {
             }
         }
     }
+}
+
+/// Whether a server is the client of a daemon that starts processes where nobody here is above them.
+fn runs_containers(command: &str) -> bool {
+    let name = Path::new(command).file_name().and_then(std::ffi::OsStr::to_str);
+    matches!(name, Some("docker" | "podman" | "nerdctl" | "kubectl"))
 }
 
 fn cure(command: &str) -> &'static str {

@@ -3,6 +3,7 @@
 mod compose;
 mod line;
 mod local;
+mod port;
 mod serve;
 mod signals;
 

@@ -114,7 +114,16 @@ async fn open_door(
 }
 
 fn bind_fault(error: &ServeError) -> ExpectedError {
-    ExpectedError::new(Exit::Failed, error.to_string())
+    let holder = match error {
+        ServeError::Bind { port, source } if source.kind() == std::io::ErrorKind::AddrInUse => {
+            super::port::holder(*port)
+        }
+        ServeError::Bind { .. } | ServeError::Serve(_) => None,
+    };
+    // Whoever it is, it is not ours to end: what a dead gateway of this state directory left is gone by now.
+    let said =
+        holder.map_or_else(String::new, |holder| format!("; process {holder} listens there"));
+    ExpectedError::new(Exit::Failed, format!("{error}{said}"))
         .help("wrasse gateway run --port N   or gateway.port in the configuration")
         .help("ss -ltnp                      says who listens there")
 }

@@ -405,21 +405,29 @@ fn an_executable_replaced_under_a_running_gateway() {
     }
 }
 
-/// The program is removed altogether: the warden still has it open, and restarts what it has.
+/// The program is removed altogether: the gateway still starts servers, by a guard that may be itself, and the warden
+/// still has it open, and restarts what it has.
 #[test]
 fn an_executable_removed_under_a_running_gateway() {
-    let mut station = station();
-    let installed = station.path("wrasse");
-    std::fs::copy(station.wrasse(), &installed).unwrap();
-    let original = station.wrasse();
-    station.use_program(installed.clone());
-    station.start();
-    std::fs::remove_file(&installed).unwrap();
-    station.use_program(original);
-    station.ok(&["gateway", "restart"]);
-    station.wait_ready();
-    look(&station);
-    station.assert_flat();
+    for guard in ["auto", "self"] {
+        let mut station = Station::new();
+        let server = station.fixture(Mode::Daemon);
+        configure(&station, server, json!({ "containment": { "guard": guard } }));
+        let installed = station.path("wrasse");
+        std::fs::copy(station.wrasse(), &installed).unwrap();
+        let original = station.wrasse();
+        station.use_program(installed.clone());
+        station.start();
+        std::fs::remove_file(&installed).unwrap();
+        station.use_program(original);
+        look(&station);
+        hold(&station);
+        station.ok(&["gateway", "restart"]);
+        station.wait_ready();
+        station.assert_no_servers(Duration::from_secs(6));
+        look(&station);
+        station.assert_flat();
+    }
 }
 
 /// A guard program in the state dir that is not ours, of an older version or tampered with, is never executed.

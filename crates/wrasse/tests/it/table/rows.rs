@@ -426,6 +426,7 @@ fn gateway_stopped() {
 }
 
 /// failure mode A10: at its own exit nothing is left.
+// failure mode F5
 #[test]
 fn gateway_terminated() {
     let (mut station, _) = busy(json!({}));
@@ -465,6 +466,7 @@ fn gateway_killed() {
 }
 
 /// SIGKILL of the warden alone: the gateway ends every tree at once and exits 70.
+// failure mode F5
 #[test]
 fn warden_killed() {
     let (mut station, runs) = busy(json!({}));
