@@ -1,5 +1,6 @@
 //! The stdio shim that puts Wrasse between any host and its MCP servers, and its broker.
 
+mod broker;
 pub mod catalogue;
 pub mod envelope;
 mod host;
@@ -16,6 +17,7 @@ mod small;
 mod stdio;
 mod tuning;
 
+pub use broker::dispatch;
 pub use options::{IDLE_DEFAULT, Manner, Scope, WrapOptions};
 pub use shim::{refuse, run};
 pub use small::{NAME as SHIM_NAME, become_shim};

@@ -5,6 +5,7 @@
 //! is gone (no ladder: everything is killed at once). All three may come one after another.
 
 pub(crate) mod event;
+mod sharing;
 pub(crate) mod slot;
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ use crate::server::{Launch, Launcher};
 use crate::session::{Ended, Output, Session, SessionOptions};
 use crate::stdio::{HostInput, HostOutput};
 use event::{Event, Signals};
+use sharing::Sharing;
 use slot::{Gone, Slot};
 
 /// Bytes that may wait for one side before the other is read no further.
@@ -76,6 +78,8 @@ struct Shim {
     errors: Option<HostOutput>,
     from_host: Lines,
     slot: Slot,
+    /// Where the server may be shared.
+    sharing: Option<Sharing>,
     exit: u8,
     warned: bool,
 }
@@ -125,11 +129,14 @@ impl Shim {
         };
         let command = identity::redacted(&options.command);
         let row = Row::new(&place, ShimRow::of_this_process(&place, &options.name, command, scope));
+        let sharing = (options.scope == Scope::Shared)
+            .then(|| Sharing::new(options.clone(), place.clone(), &launch));
         let brain = match options.manner {
             Manner::Lazy => {
                 let session = SessionOptions {
                     name: options.name.clone(),
-                    idle: options.idle,
+                    // What is shared is not this session's to end.
+                    idle: options.idle.filter(|_| options.scope == Scope::Private),
                     nonce: format!("wrasse-{}", place::hex(&place::random::<4>())),
                 };
                 let shelf = Catalogue::new(place.clone(), identity::parts(&launch));
@@ -149,6 +156,7 @@ impl Shim {
             errors: HostOutput::new(rustix::stdio::stderr()).ok(),
             from_host: Lines::default(),
             slot: Slot::default(),
+            sharing,
             exit: 0,
             warned: false,
         };
@@ -232,6 +240,9 @@ impl Shim {
             Event::Started(Ok(link)) => {
                 if let Some(fault) = &link.unwritten {
                     self.warn_unwritten(fault);
+                }
+                if let Some(why) = &link.note {
+                    self.stay_private(why);
                 }
                 self.slot.run(*link);
                 if let Brain::Session(session) = &mut self.brain {
@@ -320,7 +331,24 @@ impl Shim {
     }
 
     fn start(&mut self) {
-        self.slot.start(Box::pin(self.launcher.clone().start()));
+        let launcher = self.launcher.clone();
+        let starting = match (&self.sharing, &self.brain) {
+            (Some(sharing), Brain::Session(session)) => {
+                sharing.start(launcher, session.opening_key())
+            }
+            (Some(_) | None, _) => Box::pin(launcher.start()),
+        };
+        self.slot.start(starting);
+    }
+
+    /// From here on the server is this session's own.
+    fn stay_private(&mut self, why: &str) {
+        let Some(sharing) = self.sharing.take() else { return };
+        let name = self.launcher.name().to_owned();
+        self.say(&format!("{name} is not shared, this session has its own: {why}"));
+        if let Brain::Session(session) = &mut self.brain {
+            session.set_idle(sharing.idle());
+        }
     }
 
     fn server_ended(&mut self, stopped: Stopped) {

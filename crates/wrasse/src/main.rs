@@ -25,6 +25,9 @@ use crate::render::Detail;
 fn main() -> ExitCode {
     // Where `containment.guard` is `self`, this same executable is the guard program: argv says so.
     wrasse_guard::dispatch();
+    if let Some(code) = wrasse_wrap::dispatch() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -74,11 +77,7 @@ fn run(cli: Cli) -> CommandResult {
                 Command::Mcp(what) => command::mcp::run(&common, what).await,
                 Command::Ps { tree, pss } => {
                     let tree = if tree { Detail::Tree } else { Detail::Rows };
-                    let memory = if pss {
-                        Memory::Proportional
-                    } else {
-                        Memory::Counted
-                    };
+                    let memory = if pss { Memory::Proportional } else { Memory::Counted };
                     command::ps::run(&common, tree, memory).await
                 }
                 Command::Reap(args) => command::reap::run(&common, &args).await,

@@ -19,6 +19,7 @@ mod input;
 mod pid_one;
 mod modes;
 mod reap;
+mod shared;
 mod soak;
 mod refused;
 mod storm;

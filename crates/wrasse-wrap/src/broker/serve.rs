@@ -1,0 +1,452 @@
+//! The broker itself: one server, every shim that shares it, one loop.
+//!
+//! ```text
+//! Opening ──the server runs──► Serving ──idle, or the last shim left, or a signal──► Ending ──tree empty──► Over
+//!    └── it cannot be started ───────────────┴── the server died ──────────────────────┘
+//! ```
+//!
+//! A broker lives exactly as long as its server. From the moment it begins to end, its socket is gone, so that whoever
+//! comes then starts another broker, which waits for this one's lock: two servers of one key never run at a time.
+
+use std::future::pending;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use wrasse_contain::Ladder;
+use wrasse_scope::clock::{self, BootInstant};
+
+use super::frame::{BYE, Ending, FORMAT, Frame, Hello, Welcome, greeting};
+use super::guests::{Did, Guests, Read, Standing};
+use super::hub::{CallerId, Hub, Output};
+use super::launch::SERVING;
+use super::place::{Folder, Lock};
+use crate::identity;
+use crate::ledger::{Row, ShimRow};
+use crate::link::Link;
+use crate::options::WrapOptions;
+use crate::place::Place;
+use crate::server::{Launch, Launcher};
+use crate::shim::event::{Buffers, Signals, or_never};
+use crate::shim::slot::Slot;
+
+/// How long another broker of this key may take to be gone: its ladder, and then some.
+const LOCK_WITHIN: Duration = Duration::from_secs(12);
+/// How often the lock is asked for; the kernel tells nobody when it is free without blocking him.
+const LOCK_EVERY: Duration = Duration::from_millis(20);
+/// How long a broker waits for the first shim, which has just started it.
+const FIRST_WITHIN: Duration = Duration::from_secs(10);
+/// How long last words may take to reach the shims.
+const FLUSH: Duration = Duration::from_secs(2);
+/// What may wait for the server before shims are read no further.
+const QUEUE_MAX: usize = 1024 * 1024;
+
+/// One thing that happened.
+enum Event {
+    Signal,
+    Knock(std::io::Result<UnixStream>),
+    Guest(CallerId, Did),
+    Started(Result<Box<Link>, String>),
+    ServerBytes(std::io::Result<usize>),
+    ServerTakes(std::io::Result<()>),
+    ServerErrors(std::io::Result<usize>),
+    Exited(String),
+    Stopped,
+    Tick,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Opening,
+    Serving,
+    Ending,
+    Over,
+}
+
+#[derive(Debug)]
+struct Broker {
+    key: String,
+    folder: Folder,
+    listener: Option<UnixListener>,
+    phase: Phase,
+    began: BootInstant,
+    hub: Hub,
+    guests: Guests,
+    slot: Slot,
+    launcher: Launcher,
+    row: Row,
+    signals: Signals,
+}
+
+/// Runs a broker until its server is gone.
+pub(super) fn run(options: &WrapOptions, key: &str) -> ExitCode {
+    // For people who look; nothing depends on it.
+    let _ = rustix::thread::set_name(c"wrasse-broker");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Ok(runtime) = runtime else { return ExitCode::FAILURE };
+    let code = runtime.block_on(async {
+        match Broker::new(options, key).await {
+            Ok(Some((broker, lock))) => {
+                say_and_let_go(SERVING);
+                Box::pin(broker.serve(lock)).await;
+                ExitCode::SUCCESS
+            }
+            Ok(None) => {
+                // Another one serves.
+                say_and_let_go(SERVING);
+                ExitCode::SUCCESS
+            }
+            Err(fault) => {
+                say_and_let_go(&fault);
+                ExitCode::FAILURE
+            }
+        }
+    });
+    runtime.shutdown_background();
+    code
+}
+
+/// Tells who started us, who waits for the end of our stdout.
+fn say_and_let_go(text: &str) {
+    let mut out = std::io::stdout();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+    if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdout(&null);
+    }
+}
+
+/// The lock; `None` when another broker serves.
+async fn lock(folder: &Folder) -> Result<Option<Lock>, String> {
+    let end = clock::now() + LOCK_WITHIN;
+    loop {
+        let lock = folder.try_lock().map_err(|error| format!("the broker's lock: {error}"))?;
+        if lock.is_some() {
+            return Ok(lock);
+        }
+        if UnixStream::connect(folder.socket()).await.is_ok() {
+            return Ok(None);
+        }
+        if clock::now() >= end {
+            return Err("the broker before this one does not end; see wrasse ps".to_owned());
+        }
+        tokio::time::sleep(LOCK_EVERY).await;
+    }
+}
+
+impl Broker {
+    /// `None` when another one serves.
+    async fn new(options: &WrapOptions, key: &str) -> Result<Option<(Self, Lock)>, String> {
+        let said = |error: std::io::Error| format!("no place for a broker: {error}");
+        let folder = Folder::open(&options.state_dir, key).map_err(said)?;
+        let Some(lock) = lock(&folder).await? else { return Ok(None) };
+        // Whoever left it is dead: we have the lock.
+        drop(std::fs::remove_file(folder.socket()));
+        let listener = UnixListener::bind(folder.socket()).map_err(said)?;
+        let place = Place::open(&options.state_dir);
+        let command = identity::redacted(&options.command);
+        let mut own = ShimRow::of_this_process(&place, &options.name, command, "broker");
+        // Who started it does not own it.
+        own.host = None;
+        let row = Row::new(&place, own);
+        // Unwritten, it is still contained; and shims say so of their own rows.
+        drop(row.change(|_| {}));
+        let mut command = options.command.iter().cloned();
+        let launch = Launch {
+            name: options.name.clone(),
+            program: command.next().unwrap_or_default(),
+            args: command.collect(),
+            env: crate::tuning::server_environment(),
+            cwd: std::env::current_dir().map_err(said)?,
+        };
+        let mut slot = Slot::default();
+        let launcher = Launcher::new(launch, place, row.clone());
+        slot.start(Box::pin(launcher.clone().start()));
+        let now = clock::now();
+        let broker = Self {
+            key: key.to_owned(),
+            folder,
+            listener: Some(listener),
+            phase: Phase::Opening,
+            began: now,
+            hub: Hub::new(&options.name, now),
+            guests: Guests::new(),
+            slot,
+            launcher,
+            row,
+            signals: Signals::new().map_err(said)?,
+        };
+        Ok(Some((broker, lock)))
+    }
+
+    async fn serve(mut self, lock: Lock) {
+        let mut buffers = Buffers::new(16 * 1024);
+        while self.phase != Phase::Over {
+            let event = self.next(&mut buffers).await;
+            self.handle(event, &buffers);
+            self.obey();
+            self.cut_off();
+        }
+        self.close_door();
+        self.slot.abandon();
+        self.launcher.kill_all().await;
+        // Somebody who reads no more does not hear it.
+        drop(tokio::time::timeout(FLUSH, self.guests.flush()).await);
+        self.row.remove();
+        drop(lock);
+    }
+
+    async fn next(&mut self, buffers: &mut Buffers) -> Event {
+        let tick = match self.phase {
+            Phase::Opening | Phase::Serving if !self.guests.is_wanted() => {
+                Some(self.began + FIRST_WITHIN)
+            }
+            Phase::Serving => self.hub.idle_at(clock::now()),
+            Phase::Opening | Phase::Ending | Phase::Over => None,
+        };
+        let read = if self.slot.to_server.bytes() > QUEUE_MAX { Read::No } else { Read::Yes };
+        let Self { listener, guests, slot, signals, .. } = self;
+        tokio::select! {
+            () = signals.wait() => Event::Signal,
+            _ = or_never(slot.stopping.as_mut()) => Event::Stopped,
+            how = or_never(slot.exited.as_mut()) => Event::Exited(how),
+            started = or_never(slot.starting.as_mut()) => Event::Started(started.map(Box::new)),
+            (id, did) = guests.next(read) => Event::Guest(id, did),
+            taken = async {
+                match (&mut slot.stdin, slot.to_server.is_empty()) {
+                    (Some(stdin), false) => stdin.write(slot.to_server.front()).await,
+                    (Some(_) | None, _) => pending().await,
+                }
+            } => Event::ServerTakes(taken.map(|count| slot.to_server.advance(count))),
+            count = async {
+                match &mut slot.stdout {
+                    Some(stdout) => stdout.read(&mut buffers.server).await,
+                    None => pending().await,
+                }
+            } => Event::ServerBytes(count),
+            count = async {
+                match &mut slot.stderr {
+                    Some(stderr) => stderr.read(&mut buffers.errors).await,
+                    None => pending().await,
+                }
+            } => Event::ServerErrors(count),
+            knock = async {
+                match listener {
+                    Some(listener) => listener.accept().await.map(|(stream, _)| stream),
+                    None => pending().await,
+                }
+            } => Event::Knock(knock),
+            () = async {
+                match tick {
+                    Some(at) => clock::sleep_until(at).await,
+                    None => pending().await,
+                }
+            } => Event::Tick,
+        }
+    }
+
+    fn handle(&mut self, event: Event, buffers: &Buffers) {
+        match event {
+            Event::Signal => self.end("was ended: its broker was told to"),
+            Event::Knock(Ok(stream)) => drop(self.guests.admit(stream)),
+            // No descriptor is free, or the knocker is gone: there will be others.
+            Event::Knock(Err(_)) => {}
+            Event::Guest(id, Did::Write) => self.guest_wrote(id),
+            Event::Guest(id, Did::Leave) => self.guest_left(id, Leave::Suddenly),
+            Event::Started(Ok(link)) => self.started(*link),
+            Event::Started(Err(fault)) => self.start_failed(&fault),
+            Event::ServerBytes(Ok(count)) if count > 0 => {
+                self.server_bytes(&buffers.server[..count]);
+            }
+            Event::ServerBytes(_) => {
+                self.slot.stdout = None;
+                self.slot.broken("closed its standard output");
+            }
+            Event::ServerTakes(Ok(())) => self.slot.written(),
+            Event::ServerTakes(Err(_)) => {
+                self.slot.close_stdin();
+                self.slot.broken("closed its standard input");
+            }
+            Event::ServerErrors(Ok(count)) if count > 0 => {
+                let bytes = &buffers.errors[..count];
+                self.slot.last_words.push(bytes);
+                self.guests.pass_errors(bytes);
+            }
+            Event::ServerErrors(_) => self.slot.stderr = None,
+            Event::Exited(how) => self.end(&how),
+            Event::Stopped => self.stopped(),
+            Event::Tick => self.tick(),
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = clock::now();
+        if !self.guests.is_wanted() && now >= self.began + FIRST_WITHIN {
+            self.phase = Phase::Over;
+        } else if let Some(at) = self.hub.idle_at(now)
+            && now >= at
+        {
+            self.end("was ended after its idle time without a call");
+        }
+    }
+
+    fn guest_wrote(&mut self, id: CallerId) {
+        while let Some(guest) = self.guests.get(id) {
+            let Some(line) = guest.lines.next_line() else { return };
+            match guest.standing {
+                Standing::Stranger => self.greeted(id, &line),
+                // Nothing is said before the answer to the greeting.
+                Standing::Waiting => {}
+                Standing::Attached if line == BYE.trim_ascii() => {
+                    return self.guest_left(id, Leave::InOrder);
+                }
+                Standing::Attached => self.hub.caller_line(id, &line, clock::now()),
+            }
+        }
+    }
+
+    /// Whether somebody may come in: of this user, this version, this key.
+    fn greeted(&mut self, id: CallerId, line: &[u8]) {
+        let own = rustix::process::geteuid().as_raw();
+        let Some(guest) = self.guests.get(id) else { return };
+        let uid = guest.uid();
+        let hello: Option<Hello> = serde_json::from_slice(line).ok();
+        let why = match &hello {
+            _ if uid != Some(own) => Some(format!(
+                "this broker is for uid {own}, and you are {}",
+                uid.unwrap_or(u32::MAX)
+            )),
+            None => Some(format!("this broker speaks {FORMAT}")),
+            Some(hello) if hello.format != FORMAT => {
+                Some(format!("its broker is of version {FORMAT}, this shim of {}", hello.format))
+            }
+            Some(hello) if hello.key != self.key => {
+                Some("its broker is for a server that is configured otherwise".to_owned())
+            }
+            Some(_) => None,
+        };
+        if let Some(why) = why {
+            self.guests.push(id, greeting(&Welcome::Refused { why }));
+            return;
+        }
+        guest.standing = Standing::Waiting;
+        let idle = hello.and_then(|hello| hello.idle_ms).map(Duration::from_millis);
+        self.hub.attach(id, idle, clock::now());
+        if self.phase == Phase::Serving {
+            self.welcome(id);
+        }
+    }
+
+    fn welcome(&mut self, id: CallerId) {
+        if let Some(guest) = self.guests.get(id) {
+            guest.standing = Standing::Attached;
+            self.guests.push(id, greeting(&Welcome::Attached { pid: std::process::id() }));
+        }
+    }
+
+    fn guest_left(&mut self, id: CallerId, leave: Leave) {
+        self.guests.remove(id);
+        self.hub.detach(id, clock::now());
+        if self.guests.is_wanted() {
+            return;
+        }
+        match (self.phase, leave) {
+            (Phase::Serving, Leave::InOrder) => self.end("was ended with its last session"),
+            (Phase::Opening | Phase::Serving, Leave::Suddenly | Leave::InOrder) => {
+                // Its host is gone, or it was killed: nobody waits for a gentle end.
+                self.phase = Phase::Over;
+            }
+            (Phase::Ending | Phase::Over, _) => {}
+        }
+    }
+
+    /// One that reads no more makes the others wait for nothing.
+    fn cut_off(&mut self) {
+        for id in self.guests.overfull() {
+            self.guest_left(id, Leave::Suddenly);
+        }
+    }
+
+    fn started(&mut self, link: Link) {
+        self.slot.run(link);
+        self.phase = Phase::Serving;
+        for id in self.guests.with(Standing::Waiting) {
+            self.welcome(id);
+        }
+    }
+
+    fn start_failed(&mut self, fault: &str) {
+        self.slot.start_failed();
+        self.close_door();
+        for id in self.guests.with(Standing::Waiting) {
+            self.guests.push(id, greeting(&Welcome::Failed { fault: fault.to_owned() }));
+        }
+        self.phase = Phase::Over;
+    }
+
+    fn server_bytes(&mut self, bytes: &[u8]) {
+        self.slot.lines.push(bytes);
+        let now = clock::now();
+        while let Some(line) = self.slot.lines.next_line() {
+            self.hub.server_line(&line, now);
+        }
+    }
+
+    /// Begins to end the server, once. Nobody comes in any more.
+    fn end(&mut self, how: &str) {
+        self.close_door();
+        match self.phase {
+            Phase::Serving => {
+                self.phase = Phase::Ending;
+                self.slot.close_stdin_when_written();
+                self.slot.stop(how, Ladder::default());
+            }
+            Phase::Opening => self.phase = Phase::Over,
+            // A second order.
+            Phase::Ending => self.phase = Phase::Over,
+            Phase::Over => {}
+        }
+    }
+
+    fn stopped(&mut self) {
+        let left = self.slot.last_lines();
+        if !left.is_empty() {
+            self.server_bytes(&left);
+            self.obey();
+        }
+        let gone = self.slot.ended();
+        for id in self.guests.with(Standing::Attached) {
+            let ending = Ending { how: gone.how.clone(), last_words: gone.last_words.clone() };
+            self.guests.push(id, Frame::Ended(ending).encode());
+        }
+        self.phase = Phase::Over;
+    }
+
+    fn close_door(&mut self) {
+        if self.listener.take().is_some() {
+            drop(std::fs::remove_file(self.folder.socket()));
+        }
+    }
+
+    fn obey(&mut self) {
+        while let Some(output) = self.hub.next_output() {
+            match output {
+                Output::To(id, line) => self.guests.push(id, Frame::Message(line).encode()),
+                Output::ToServer(line) => self.slot.to_server.push_line(line),
+                Output::SayAll(text) => {
+                    for id in self.guests.with(Standing::Attached) {
+                        self.guests.push(id, Frame::Say(text.clone()).encode());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How a shim went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leave {
+    InOrder,
+    Suddenly,
+}
