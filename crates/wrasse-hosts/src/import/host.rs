@@ -175,8 +175,8 @@ impl Host {
     pub fn takes_effect(self) -> &'static str {
         match self {
             Self::OpenClaw => {
-                "a running OpenClaw gateway notices the file: 2026.4 restarts itself, 2026.9 takes it up at the next \
-                 use of a server; with gateway.reload.mode \"off\": openclaw gateway restart"
+                "a running OpenClaw gateway notices the file: 2026.4 restarts itself, 2026.9 takes it up as it runs; not \
+                 with gateway.reload.mode \"off\", nor when only included files changed: openclaw gateway restart"
             }
             Self::ClaudeCode => {
                 "sessions of Claude Code that are open keep the servers they started; new ones use the file"

@@ -2,6 +2,7 @@
 
 mod files;
 mod includes;
+mod matrix;
 mod property;
 mod texts;
 mod undoing;
