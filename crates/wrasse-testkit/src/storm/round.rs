@@ -150,10 +150,11 @@ pub(super) fn play(stage: &mut Stage, plan: &Plan) -> Result<Report, String> {
             siblings(stage, &aim, &runs, &stem, &mut report);
         }
     }
-    if report.survivors.is_empty()
-        && let Err(left) = settle(stage)
-    {
-        report.survivors.extend(survivors(left));
+    if report.survivors.is_empty() {
+        match settle(stage) {
+            Ok(()) => leaves_gone(stage, &mut report),
+            Err(left) => report.survivors.extend(survivors(left)),
+        }
     }
     report.strangers.extend(stage.strangers_hit());
     Ok(report)
@@ -248,6 +249,20 @@ fn all_gone(stage: &mut Stage, kill: Kill, at: Instant, report: &mut Report) {
     if code != Some(expected) {
         report.broken.push(format!("{pid} left with {code:?}, not {expected}"));
     }
+    // Whoever of them lived longest removed what the trees were in.
+    leaves_gone(stage, report);
+}
+
+/// No cgroup of a tree is left, where there are any.
+fn leaves_gone(stage: &Stage, report: &mut Report) {
+    let deadline = Instant::now() + RELEASED;
+    let state = stage.station.path("state");
+    let mut left = crate::leaves::of(&state);
+    while !left.is_empty() && Instant::now() < deadline {
+        std::thread::sleep(LOOK);
+        left = crate::leaves::of(&state);
+    }
+    report.broken.extend(left.iter().map(|leaf| format!("{} is left", leaf.display())));
 }
 
 /// Guardian and leader: every process of the instance that was hit, by pid and start time.
