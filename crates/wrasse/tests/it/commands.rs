@@ -58,6 +58,21 @@ fn a_full_stdout_is_a_failure_that_is_said_once() {
     station.assert_flat();
 }
 
+/// A gateway whose stdout is full works on; that its lines are lost is said once, where there is room.
+#[test]
+fn a_gateway_with_a_full_stdout_says_so_once_and_serves() {
+    let mut station = station();
+    station.set_launcher(&["sh", "-c", "exec \"$@\" >/dev/full", "sh"]);
+    station.start();
+    look(&station);
+    look(&station);
+    let log = station.log();
+    assert_eq!(log.matches("the lines of ended runs cannot be written").count(), 1, "{log}");
+    let runs = station.json(&["runs", "list"]);
+    assert_eq!(runs["runs"].as_array().map(Vec::len), Some(2), "{runs:#}");
+    station.assert_flat();
+}
+
 /// Who asks for JSON gets it, faults or not.
 #[test]
 fn faults_of_the_configuration_are_json_when_asked_for() {
