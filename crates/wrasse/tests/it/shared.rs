@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use wrasse_testkit::hosted::Hosted;
@@ -299,11 +299,15 @@ fn a_question_reaches_who_called_and_nobody_else() {
     assert_flat(&mut station);
 }
 
+/// The socket of the one broker.
+fn socket(station: &Station) -> PathBuf {
+    let is_socket = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "sock");
+    files(station).into_iter().find(is_socket).unwrap()
+}
+
 /// Greets a broker as another version or with another key would; what it says.
-fn greet(station: &Station, hello: &str) -> Value {
-    let socket =
-        files(station).into_iter().find(|file| file.extension().is_some_and(|e| e == "sock"));
-    let mut stream = UnixStream::connect(socket.unwrap()).unwrap();
+fn greet(socket: &Path, hello: &str) -> Value {
+    let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     writeln!(stream, "{hello}").unwrap();
     let mut line = String::new();
@@ -317,7 +321,7 @@ fn another_version_and_another_key_are_refused() {
     let mut one = host(&mut station, &[], &["f-counter"]);
     count(&mut one);
     let refused = |hello: &Value, why: &str| {
-        let answer = greet(&station, &hello.to_string());
+        let answer = greet(&socket(&station), &hello.to_string());
         assert!(answer["refused"]["why"].as_str().unwrap().contains(why), "{answer}");
     };
     refused(&json!({ "format": "wrasse-broker/0.0.0/1", "key": "k", "idle_ms": 1 }), "version");
@@ -350,5 +354,78 @@ fn where_sharing_is_refused_the_session_has_its_own_server() {
         assert_eq!(host.end(&mut station), 0);
     }
     std::fs::set_permissions(&folder, mode(0o700)).unwrap();
+    assert_flat(&mut station);
+}
+
+/// Does something as an ordinary user, which only root can; the rest of this process stays what it is.
+fn as_nobody<T: Send>(what: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let nobody = rustix::process::Uid::from_raw(65534);
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            what()
+        });
+        thread.join().unwrap()
+    })
+}
+
+/// Lets everybody through to the sockets, which nothing but a mistake would do.
+fn open_doors(station: &Station) {
+    let mode = |bits: u32| std::os::unix::fs::PermissionsExt::from_mode(bits);
+    for folder in ["", "state", "state/wrap", "state/wrap/broker"] {
+        std::fs::set_permissions(station.path(folder), mode(0o711)).unwrap();
+    }
+}
+
+#[test]
+fn another_user_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED another_user_is_refused: needs root, to be two users");
+        return;
+    }
+    let mut station = Station::new();
+    let mut one = host(&mut station, &[], &["f-counter"]);
+    count(&mut one);
+    open_doors(&station);
+    let socket = socket(&station);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    std::fs::set_permissions(&socket, mode).unwrap();
+    let key = socket.file_stem().unwrap().to_str().unwrap().to_owned();
+    let format = format!("wrasse-broker/{}/1", env!("CARGO_PKG_VERSION"));
+    let hello = json!({ "format": format, "key": key, "idle_ms": 1 }).to_string();
+    let answer = as_nobody(|| greet(&socket, &hello));
+    assert!(answer["refused"]["why"].as_str().unwrap().contains("uid 0"), "{answer}");
+    // The same words of the right user are let in.
+    assert!(greet(&socket, &hello)["attached"].is_object());
+    assert_eq!(one.end(&mut station), 0);
+    assert_flat(&mut station);
+}
+
+/// Somebody else listens where the broker should: nothing is said to him.
+#[test]
+fn a_broker_of_another_user_is_not_trusted() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED a_broker_of_another_user_is_not_trusted: needs root, to be two users");
+        return;
+    }
+    let mut station = Station::new();
+    let mut one = host(&mut station, &[], &["f-counter"]);
+    count(&mut one);
+    let socket = socket(&station);
+    assert_eq!(one.end(&mut station), 0);
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+    let trap = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&trap, &SocketAddrUnix::new(&socket).unwrap()).unwrap();
+    as_nobody(|| rustix::net::listen(&trap, 8).unwrap());
+    let mut two = host(&mut station, &[], &["f-counter"]);
+    assert_eq!(count(&mut two).1, 1);
+    assert!(station.log().contains("belongs to another user"), "{}", station.log());
+    let heard = std::os::unix::net::UnixListener::from(trap);
+    let mut said = String::new();
+    let mut stream = BufReader::new(heard.accept().unwrap().0);
+    stream.read_line(&mut said).unwrap();
+    assert_eq!(said, "", "not even a greeting");
+    assert_eq!(two.end(&mut station), 0);
+    std::fs::remove_file(socket).unwrap();
     assert_flat(&mut station);
 }
