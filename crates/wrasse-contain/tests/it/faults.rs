@@ -90,3 +90,24 @@ async fn a_respawning_tree_converges_after_its_guardian_died() {
     until("the tree is gone", || tag.count() == 0).await;
     assert!(tree.kill().await.proven_empty);
 }
+
+// A guardian hears of the end of the thread that started it, which is not the end of the gateway.
+#[tokio::test]
+async fn a_tree_outlives_the_thread_that_started_it() {
+    let tag = Tag::new();
+    // Its threads are registered with this runtime, which stays.
+    let containment = containment();
+    let spec = shell(&tag, "setsid sleep 300.$TAG & exec cat");
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(launch(&containment, spec))
+    });
+    let tree = thread.join().unwrap();
+    until("the tree is complete", || tag.count() == 2).await;
+    // Time enough for a signal to be heeded.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(tag.count(), 2);
+    assert!(tree.exited().now().is_none());
+    assert!(tree.kill().await.proven_empty);
+    assert_eq!(tag.count(), 0);
+}

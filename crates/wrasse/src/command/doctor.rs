@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use wrasse_config::{Config, ProviderApi, Transport};
+use wrasse_config::{Config, Idle, ProviderApi, Transport};
 use wrasse_contain::{ContainOptions, Containment, Guard, Ladder, Layers, Limits, SpawnSpec};
 use wrasse_store::{Durability, OpenError, Role, StateDir, Store};
 use wrasse_types::ByteSize;
@@ -151,6 +151,12 @@ fn check_state(common: &Common, report: &mut Report) -> Option<StateDir> {
 fn check_servers(config: &Config, report: &mut Report) {
     for server in &config.mcp.servers {
         let name = &server.name;
+        if server.enabled && server.lifecycle.idle == Idle::Off {
+            let text = format!(
+                "{name}: idle \"off\" keeps it until its session ends, which a session nobody comes back to does late"
+            );
+            report.add(Grade::Note, "servers", text);
+        }
         match &server.transport {
             _ if !server.enabled => {
                 report.add(Grade::Note, "servers", format!("{name} is disabled"));

@@ -322,6 +322,34 @@ fn ours_stand_in_the_root_and_find_what_was_meant() {
     }
 }
 
+/// What a server is given in confidence stands on nobody's command line and in nobody's environment but its own.
+// failure mode J7
+#[test]
+fn a_guardian_says_nothing_of_what_its_server_was_given() {
+    const SECRET: &str = "s3cret-of-a-server";
+    let mut station = Station::new();
+    let mut server = station.fixture(Mode::Ok);
+    server["env"] = json!({ "API_TOKEN": SECRET });
+    server["args"] = json!(["f-ok", SECRET]);
+    configure(&station, server, json!({}));
+    station.start();
+    hold(&station);
+    let mut carriers = |file: &str| {
+        let seen = station.oracle.list();
+        let holds = |process: &&Process| {
+            let bytes = std::fs::read(format!("/proc/{}/{file}", process.pid)).unwrap_or_default();
+            bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes())
+        };
+        seen.iter().filter(holds).map(|process| process.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(carriers("environ"), ["wrasse-fixture"]);
+    assert_eq!(carriers("cmdline"), ["wrasse-fixture"]);
+    let ps = station.ok(&["ps", "--json"]);
+    assert!(!ps.contains(SECRET), "{ps}");
+    assert!(!station.log().contains(SECRET), "{}", station.log());
+    station.assert_flat();
+}
+
 /// failure mode G10: the port is free as soon as the gateway is killed, whatever its servers do.
 #[test]
 fn the_port_is_nobody_elses() {

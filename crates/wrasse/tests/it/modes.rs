@@ -67,6 +67,38 @@ fn a_slow_end_is_waited_for_and_called_an_end() {
     station.assert_flat();
 }
 
+/// Twenty servers deaf to everything but SIGKILL, with the ladder as it is by default: all are gone when the gateway is,
+/// and that is within its deadline.
+// failure mode A10
+#[test]
+fn twenty_deaf_servers_are_gone_within_the_shutdown_deadline() {
+    let mut station = Station::new();
+    let (mut servers, mut calls) = (json!({}), Vec::new());
+    for number in 0..20 {
+        let mut server = station.fixture(Mode::TermDeaf);
+        server["lifecycle"] = json!({ "idle": "1h" });
+        servers[format!("s{number}")] = server;
+        calls.push(json!({ "name": format!("s{number}__echo"), "arguments": { "text": "x" } }));
+    }
+    station.configure(
+        json!({ "mcp": { "servers": servers } }),
+        &json!({ "rules": [{ "when": { "last": "user" }, "reply": { "calls": calls } }],
+            "otherwise": { "text": "done" } }),
+    );
+    station.start();
+    station.ok(&["agent", "-m", "go", "--session-key", "deaf"]);
+    assert_eq!(leaders(&station).len(), 20);
+    let warden = station.warden.take().unwrap();
+    let began = Instant::now();
+    station.oracle.signal(&[warden], SIGTERM);
+    assert_eq!(station.oracle.exit_code(warden, PATIENCE), Some(0), "{}", station.log());
+    // Eight seconds are promised; the machine is shared.
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    let left = station.oracle.wait_until(Duration::from_secs(1), <[_]>::is_empty);
+    assert!(left.is_ok(), "{left:#?}");
+    station.assert_ledger_closed();
+}
+
 /// A container is its daemon's. Its client, and all that is ours, ends with the run; the container does not, and
 /// doctor says so before.
 // failure mode A16
