@@ -3,6 +3,7 @@
 mod program;
 mod show;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use wrasse_hosts::import::{
@@ -27,9 +28,8 @@ impl Task<'_> {
     fn flags(self) -> String {
         match self {
             Self::Look => String::new(),
-            Self::Wrap(names) => {
-                names.iter().fold(" --wrap".to_owned(), |flags, name| flags + " " + name)
-            }
+            Self::Wrap([]) => " --wrap".to_owned(),
+            Self::Wrap(names) => format!(" --wrap {}", show::words(names)),
             Self::Undo => " --undo".to_owned(),
             Self::EntriesOnly => " --undo --entries-only".to_owned(),
         }
@@ -108,7 +108,8 @@ fn look(common: &Common, host: Host, args: &ImportArgs, found: &Found) -> Comman
 }
 
 fn file_flag(args: &ImportArgs) -> String {
-    args.file.as_ref().map(|path| format!(" --file {}", path.display())).unwrap_or_default()
+    let quoted = |path: &PathBuf| show::words(&[path.display().to_string()]);
+    args.file.as_ref().map(|path| format!(" --file {}", quoted(path))).unwrap_or_default()
 }
 
 enum Write {
@@ -116,7 +117,7 @@ enum Write {
     Import(ImportError),
 }
 
-fn write(plan: &Plan, records: &Records, state_dir: &std::path::Path) -> Result<(), Write> {
+fn write(plan: &Plan, records: &Records, state_dir: &Path) -> Result<(), Write> {
     if plan.has_work() {
         // Makes it private, or refuses what is not a state dir.
         wrasse_store::StateDir::open(state_dir)

@@ -15,7 +15,7 @@ pub(super) enum Outcome {
 }
 
 /// Words as one line, those that a shell would split in quotes.
-fn words(words: &[String]) -> String {
+pub(super) fn words(words: &[String]) -> String {
     let quoted = words.iter().map(|word| {
         let is_plain = |c: char| c.is_alphanumeric() || "@%+=:,./_-[]".contains(c);
         if !word.is_empty() && word.chars().all(is_plain) {
