@@ -16,7 +16,7 @@ RUN apt-get update \
     && apt-get install -qy --no-install-recommends python3 make g++ \
     && rm -rf /var/lib/apt/lists/* \
     && install -d -o node -g node -m 0700 /home/node/.wrasse
-COPY --from=build /src/target/release/wrasse /usr/local/bin/wrasse
+COPY --from=build /src/target/release/wrasse /src/target/release/wrasse-shim /usr/local/bin/
 USER node
 ENV WRASSE_STATE_DIR=/home/node/.wrasse
 VOLUME /home/node/.wrasse

@@ -50,7 +50,7 @@ pub use error::{ContainError, SpawnError};
 pub use limits::Limits;
 pub use floor::Prerequisite;
 pub use pipes::PipeSender;
-pub use process::{ProcessIdentity, ProcessInfo, pid_namespace};
+pub use process::{ProcessIdentity, ProcessInfo, pid_namespace, processes_below};
 pub use readiness::watch_fd;
 pub use report::ContainReport;
 pub use tokio::net::unix::pipe::Receiver as PipeReceiver;

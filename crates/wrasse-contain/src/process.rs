@@ -245,6 +245,11 @@ pub(crate) fn children_by_scan(pid: u32) -> Vec<u32> {
     pids.into_iter().filter(|child| stat(*child).is_some_and(|stat| stat.ppid == pid)).collect()
 }
 
+/// The processes below one now, itself left out.
+pub fn processes_below(pid: u32) -> Vec<ProcessInfo> {
+    descendants(pid).into_iter().filter_map(info).collect()
+}
+
 /// Everything below a process, itself excluded, parents before their children.
 pub(crate) fn descendants(pid: u32) -> Vec<u32> {
     let mut seen = HashSet::from([pid]);

@@ -86,7 +86,7 @@ impl Hosted {
     }
 
     /// The next message. `None` when the server's output has ended.
-    pub fn next(&mut self) -> Option<Value> {
+    pub fn next_message(&mut self) -> Option<Value> {
         let mut line = String::new();
         let count = self.reader.read_line(&mut line).unwrap();
         (count > 0).then(|| serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?}")))
@@ -95,7 +95,9 @@ impl Hosted {
     /// The answer to a request; what comes before it is put with what was heard.
     pub fn answer(&mut self, id: u64) -> Value {
         loop {
-            let Some(message) = self.next() else { panic!("no answer to {id}: {:?}", self.heard) };
+            let Some(message) = self.next_message() else {
+                panic!("no answer to {id}: {:?}", self.heard)
+            };
             if message["id"] == id && message["method"].is_null() {
                 return message;
             }
@@ -139,7 +141,9 @@ impl Hosted {
             return self.heard.remove(at).unwrap();
         }
         loop {
-            let Some(message) = self.next() else { panic!("never heard: {:?}", self.heard) };
+            let Some(message) = self.next_message() else {
+                panic!("never heard: {:?}", self.heard)
+            };
             if what(&message) {
                 return message;
             }

@@ -75,6 +75,9 @@ pub struct ShimRow {
     pub command: Vec<String>,
     /// Who may use its server: `private` or `shared`.
     pub scope: String,
+    /// What ends a server of it while the host lives, in words.
+    #[serde(default)]
+    pub ends: String,
     /// When it was started.
     pub since: UnixMillis,
     /// Its servers: none while it is idle.
@@ -115,6 +118,7 @@ impl ShimRow {
             name: name.to_owned(),
             command,
             scope: scope.to_owned(),
+            ends: String::new(),
             since: UnixMillis::now(),
             instances: Vec::new(),
         }

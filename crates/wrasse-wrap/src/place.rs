@@ -10,7 +10,9 @@
 //! Nothing is locked: every file is written beside its place and renamed over it.
 
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +46,7 @@ impl Place {
                 fault.get_or_insert_with(|| format!("{}: {error}", path.display()));
             }
         };
+        try_to(close_to_others(state_dir), state_dir);
         for folder in ["catalogue", "shims"] {
             let folder = wrap.join(folder);
             try_to(make_folder(&folder), &folder);
@@ -114,6 +117,16 @@ fn write_beside(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
             Err(error)
         }
     }
+}
+
+/// A state dir that somebody made and nobody used is ours alone from now on, as the gateway would have it.
+fn close_to_others(state_dir: &Path) -> io::Result<()> {
+    let Ok(metadata) = std::fs::metadata(state_dir) else { return Ok(()) };
+    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    if ours && metadata.mode() & 0o077 != 0 && std::fs::read_dir(state_dir)?.next().is_none() {
+        std::fs::set_permissions(state_dir, std::fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use wrasse_contain::Ladder;
 use wrasse_scope::clock::{self, BootInstant};
+use wrasse_types::format_duration;
 
 use crate::catalogue::Catalogue;
 use crate::host::Host;
@@ -37,6 +38,8 @@ const READ: usize = 16 * 1024;
 const STDERR_MAX: usize = 64 * 1024;
 /// How long a closed stdin leaves requests that it came after to reach a server that is being started.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How often the number of calls is written down, at most.
+const NOTE: Duration = Duration::from_secs(5);
 /// The exit code for a fault of our own.
 const INTERNAL: u8 = 70;
 /// How long our last words may take to reach the host.
@@ -82,6 +85,8 @@ struct Shim {
     sharing: Option<Sharing>,
     exit: u8,
     warned: bool,
+    /// How many calls the ledger knows of, and since when.
+    noted: (u64, BootInstant),
 }
 
 /// Runs a shim until its host is done with it. Starts a runtime on this one thread.
@@ -159,11 +164,16 @@ impl Shim {
             sharing,
             exit: 0,
             warned: false,
+            noted: (0, clock::now()),
         };
         if let Some(fault) = &place.fault {
             shim.warn_unwritten(fault);
         }
-        if let Err(error) = shim.row.change(|_| {}) {
+        let ends = match (options.manner, options.idle) {
+            (Manner::Lazy, Some(idle)) => format!("after {} without a call", format_duration(idle)),
+            (Manner::Lazy, None) | (Manner::Transparent, _) => "with its host".to_owned(),
+        };
+        if let Err(error) = shim.row.change(|row| row.ends = ends) {
             shim.warn_unwritten(&error.to_string());
         }
         Ok(shim)
@@ -189,6 +199,7 @@ impl Shim {
             let event = self.next(&mut buffers).await;
             self.handle(event, &buffers);
             self.obey();
+            self.note_calls();
             self.advance_phase();
         }
         let exit = self.exit;
@@ -425,10 +436,6 @@ impl Shim {
                     Phase::Ladder | Phase::Over => {}
                 },
                 Output::Stop => {
-                    let calls = session.counts().calls;
-                    if let Some(instance) = self.slot.instance() {
-                        self.launcher.note_calls(instance, calls);
-                    }
                     self.slot.close_stdin_when_written();
                     self.slot.stop("was ended", Ladder::default());
                 }
@@ -466,6 +473,20 @@ impl Shim {
             drop(tokio::time::timeout(FLUSH, flush).await);
         }
         self.row.remove();
+    }
+
+    /// Writes down now and then how often the server was called, for `wrasse ps`.
+    fn note_calls(&mut self) {
+        let Brain::Session(session) = &self.brain else { return };
+        let calls = session.calls_here();
+        let Some(instance) = self.slot.instance() else {
+            self.noted = (0, clock::now());
+            return;
+        };
+        if calls != self.noted.0 && self.noted.1.elapsed() >= NOTE {
+            self.launcher.note_calls(instance, calls);
+            self.noted = (calls, clock::now());
+        }
     }
 
     fn say(&mut self, text: &str) {

@@ -182,6 +182,7 @@ impl Session {
             "notifications/initialized" => {
                 self.host_ready = true;
                 if ready && self.opened_by_host {
+                    self.told_initialized = true;
                     self.tell_server(line.to_vec());
                     self.learn_all(now);
                 }

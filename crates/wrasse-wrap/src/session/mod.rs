@@ -181,6 +181,8 @@ pub struct Session {
     told_from_catalogue: bool,
     /// Whether this instance was opened by the host itself, whose `initialized` it must see.
     opened_by_host: bool,
+    /// Whether this instance was told that the host is ready.
+    told_initialized: bool,
     host_ready: bool,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
@@ -219,6 +221,7 @@ impl Session {
             entry: None,
             told_from_catalogue: false,
             opened_by_host: false,
+            told_initialized: false,
             host_ready: false,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -261,6 +264,11 @@ impl Session {
     /// Figures for whoever looks.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// How many tool calls the server that runs now was given.
+    pub fn calls_here(&self) -> u64 {
+        self.calls_here
     }
 
     /// Bytes of the host's requests that wait for a server: the host is not read while they are many.

@@ -192,6 +192,11 @@ impl Session {
             self.backoff = None;
             if discover {
                 self.learn_all(now);
+            } else if self.host_ready && !self.told_initialized {
+                // A host that did not wait for the answer said so while there was nobody to hear it.
+                self.told_initialized = true;
+                self.tell_server(envelope::notification("notifications/initialized", None));
+                self.learn_all(now);
             }
         }
     }

@@ -22,6 +22,7 @@ impl Session {
         self.calls_here = 0;
         self.answered_here = false;
         self.opened_by_host = false;
+        self.told_initialized = false;
         self.learnt.begin();
         let hosts_own =
             self.waiting.iter().any(|waiting| matches!(waiting.what, What::Opening { .. }));

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::catalogue::{Answer, Entry};
+use crate::catalogue::Answer;
 
 #[derive(Debug, Clone, Default)]
 struct Memory(Rc<RefCell<HashMap<String, Entry>>>);
@@ -106,13 +106,12 @@ fn result() -> Value {
 /// A catalogue that knows the server, with no tools.
 fn learnt() -> Memory {
     let memory = Memory::default();
-    let mut stage = Scene::new(&memory);
-    stage.initialize();
-    stage.started();
-    stage.server(json!({ "id": 0, "result": result() }));
-    let orders = stage.host(json!({ "method": "notifications/initialized" }));
+    let mut scene = Scene::new(&memory);
+    scene.initialize();
+    scene.started();
+    let orders = scene.server(json!({ "id": 0, "result": result() }));
     let page = sent(&orders).into_iter().find(|said| said["method"] == "tools/list").unwrap();
-    stage.server(json!({ "id": page["id"], "result": { "tools": [] } }));
+    scene.server(json!({ "id": page["id"], "result": { "tools": [] } }));
     assert_eq!(memory.0.borrow().len(), 1);
     memory
 }
@@ -147,53 +146,53 @@ fn done(id: u64) -> Value {
 
 #[test]
 fn what_is_known_needs_no_server() {
-    let mut stage = Scene::new(&learnt());
-    let orders = stage.initialize();
+    let mut scene = Scene::new(&learnt());
+    let orders = scene.initialize();
     assert_eq!(told(&orders)[0]["result"], result());
     let lists = [("tools/list", true), ("prompts/list", false), ("ping", true)];
     for (method, known) in lists {
-        let orders = stage.host(json!({ "id": method, "method": method }));
+        let orders = scene.host(json!({ "id": method, "method": method }));
         assert_eq!(told(&orders).len(), 1, "{orders:?}");
         assert_eq!(told(&orders)[0]["result"].is_object(), known);
         assert!(!orders.contains(&Output::Start), "{method}");
     }
-    assert_eq!(stage.session.wake_at(stage.now), None, "nothing runs, nothing wakes");
+    assert_eq!(scene.session.wake_at(scene.now), None, "nothing runs, nothing wakes");
 }
 
 #[test]
 fn a_server_ends_when_it_is_idle_and_not_before() {
-    let mut stage = Scene::new(&learnt());
-    stage.initialize();
-    assert_eq!(stage.host(call(1)), [Output::Start]);
-    let orders = stage.ready();
+    let mut scene = Scene::new(&learnt());
+    scene.initialize();
+    assert_eq!(scene.host(call(1)), [Output::Start]);
+    let orders = scene.ready();
     assert!(sent(&orders).iter().any(|said| said["id"] == 1), "{orders:?}");
-    assert_eq!(stage.tick(600), [], "a call is in flight");
-    stage.server(done(1));
-    assert_eq!(stage.tick(629), []);
-    assert_eq!(stage.session.wake_at(stage.now), Some(at(630)));
-    assert_eq!(stage.tick(630), [Output::Stop]);
+    assert_eq!(scene.tick(600), [], "a call is in flight");
+    scene.server(done(1));
+    assert_eq!(scene.tick(629), []);
+    assert_eq!(scene.session.wake_at(scene.now), Some(at(630)));
+    assert_eq!(scene.tick(630), [Output::Stop]);
     // A call that comes meanwhile waits for the end, and is then for a new server.
-    assert_eq!(stage.host(call(2)), []);
-    assert_eq!(stage.ended("was ended"), [Output::Start]);
-    let orders = stage.ready();
+    assert_eq!(scene.host(call(2)), []);
+    assert_eq!(scene.ended("was ended"), [Output::Start]);
+    let orders = scene.ready();
     assert!(sent(&orders).iter().any(|said| said["id"] == 2));
-    let answer = told(&stage.server(done(2))).remove(0);
+    let answer = told(&scene.server(done(2))).remove(0);
     assert!(answer.to_string().contains("restarted"), "{answer}");
-    stage.host(call(3));
-    assert_eq!(told(&stage.server(done(3)))[0]["result"]["content"], json!([]), "said once");
+    scene.host(call(3));
+    assert_eq!(told(&scene.server(done(3)))[0]["result"]["content"], json!([]), "said once");
 }
 
 #[test]
 fn a_question_of_the_server_keeps_it_for_a_time() {
-    let mut stage = Scene::new(&learnt());
-    stage.initialize();
-    stage.host(call(1));
-    stage.ready();
-    stage.server(done(1));
-    stage.server(json!({ "id": "q", "method": "elicitation/create" }));
-    assert_eq!(stage.tick(500), []);
+    let mut scene = Scene::new(&learnt());
+    scene.initialize();
+    scene.host(call(1));
+    scene.ready();
+    scene.server(done(1));
+    scene.server(json!({ "id": "q", "method": "elicitation/create" }));
+    assert_eq!(scene.tick(500), []);
     assert_eq!(
-        stage.tick(630),
+        scene.tick(630),
         [Output::Stop],
         "a host that never answers does not keep it for ever"
     );
@@ -201,76 +200,76 @@ fn a_question_of_the_server_keeps_it_for_a_time() {
 
 #[test]
 fn a_task_keeps_its_server() {
-    let mut stage = Scene::new(&learnt());
-    stage.initialize();
-    stage.host(json!({ "id": 1, "method": "tools/call", "params": { "name": "t", "task": { "ttl": 60000 } } }));
-    stage.ready();
-    stage.server(json!({ "id": 1, "result": { "task": { "taskId": "k", "status": "working", "ttl": 300_000 } } }));
-    assert_eq!(stage.tick(299), []);
+    let mut scene = Scene::new(&learnt());
+    scene.initialize();
+    scene.host(json!({ "id": 1, "method": "tools/call", "params": { "name": "t", "task": { "ttl": 60000 } } }));
+    scene.ready();
+    scene.server(json!({ "id": 1, "result": { "task": { "taskId": "k", "status": "working", "ttl": 300_000 } } }));
+    assert_eq!(scene.tick(299), []);
     let over = json!({ "method": "notifications/tasks/status", "params": { "taskId": "k", "status": "completed" } });
-    stage.server(over);
-    assert_eq!(stage.tick(320), []);
-    assert_eq!(stage.tick(329), [Output::Stop]);
+    scene.server(over);
+    assert_eq!(scene.tick(320), []);
+    assert_eq!(scene.tick(329), [Output::Stop]);
 }
 
 #[test]
 fn what_was_in_flight_is_unknown_and_what_waited_goes_to_the_next() {
-    let mut stage = Scene::new(&learnt());
-    stage.initialize();
-    stage.host(call(1));
-    stage.ready();
-    stage.server(done(1));
-    stage.host(call(2));
-    stage.host(call(3));
-    stage.host(json!({ "method": "notifications/cancelled", "params": { "requestId": 3 } }));
-    let answers = told(&stage.ended("exited with code 1"));
+    let mut scene = Scene::new(&learnt());
+    scene.initialize();
+    scene.host(call(1));
+    scene.ready();
+    scene.server(done(1));
+    scene.host(call(2));
+    scene.host(call(3));
+    scene.host(json!({ "method": "notifications/cancelled", "params": { "requestId": 3 } }));
+    let answers = told(&scene.ended("exited with code 1"));
     assert_eq!(answers.len(), 1, "the cancelled one wants no answer: {answers:?}");
     assert_eq!((&answers[0]["id"], &answers[0]["error"]["code"]), (&json!(2), &json!(-32050)));
-    assert_eq!(stage.host(call(4)), [Output::Start], "no back-off: it had worked");
+    assert_eq!(scene.host(call(4)), [Output::Start], "no back-off: it had worked");
 }
 
 #[test]
 fn a_server_that_never_comes_up_is_tried_less_and_less_often() {
-    let mut stage = Scene::new(&learnt());
-    stage.initialize();
+    let mut scene = Scene::new(&learnt());
+    scene.initialize();
     let mut now = 0;
     for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
-        assert_eq!(stage.host(call(1)), [Output::Start]);
-        stage.started();
-        let refused = told(&stage.ended("exited with code 1")).remove(0);
+        assert_eq!(scene.host(call(1)), [Output::Start]);
+        scene.started();
+        let refused = told(&scene.ended("exited with code 1")).remove(0);
         assert_eq!(refused["error"]["code"], -32051, "{refused}");
         now += pause - 1;
-        stage.now = at(now);
-        let refused = told(&stage.host(call(2))).remove(0);
+        scene.now = at(now);
+        let refused = told(&scene.host(call(2))).remove(0);
         assert!(refused["error"]["message"].as_str().unwrap().contains("next try"), "{refused}");
         now += 1;
-        stage.now = at(now);
+        scene.now = at(now);
     }
-    assert_eq!(stage.host(call(1)), [Output::Start]);
-    assert_eq!(stage.tick(now + 299), []);
-    let orders = stage.tick(now + 300);
+    assert_eq!(scene.host(call(1)), [Output::Start]);
+    assert_eq!(scene.tick(now + 299), []);
+    let orders = scene.tick(now + 300);
     assert!(orders.contains(&Output::Stop), "it hangs: {orders:?}");
 }
 
 #[test]
 fn a_request_that_is_cancelled_before_it_was_sent_is_never_sent() {
-    let mut stage = Scene::new(&learnt());
-    stage.initialize();
-    stage.host(call(1));
-    stage.host(json!({ "method": "notifications/cancelled", "params": { "requestId": 1 } }));
-    assert_eq!(stage.session.waiting_bytes(), 0);
-    let orders = stage.ready();
+    let mut scene = Scene::new(&learnt());
+    scene.initialize();
+    scene.host(call(1));
+    scene.host(json!({ "method": "notifications/cancelled", "params": { "requestId": 1 } }));
+    assert_eq!(scene.session.waiting_bytes(), 0);
+    let orders = scene.ready();
     assert!(!orders.iter().any(|order| format!("{order:?}").contains("tools/call")), "{orders:?}");
 }
 
 #[test]
 fn ids_of_our_own_are_never_the_hosts() {
-    let mut stage = Scene::new(&learnt());
-    stage.initialize();
+    let mut scene = Scene::new(&learnt());
+    scene.initialize();
     // The host uses the very words.
     let taken = json!({ "id": "own-1", "method": "tools/call", "params": { "name": "t" } });
-    stage.host(taken);
-    let orders = stage.started();
+    scene.host(taken);
+    let orders = scene.started();
     let opening = &sent(&orders)[0];
     assert_ne!(opening["id"], "own-1", "{opening}");
 }
@@ -278,20 +277,20 @@ fn ids_of_our_own_are_never_the_hosts() {
 #[test]
 fn a_changed_list_is_told_to_a_host_that_holds_the_old_one() {
     let memory = learnt();
-    let mut stage = Scene::new(&memory);
-    stage.initialize();
-    stage.host(json!({ "id": 1, "method": "tools/list" }));
-    stage.host(call(2));
-    stage.started();
-    let orders = stage.server(json!({ "id": "own-1", "result": result() }));
+    let mut scene = Scene::new(&memory);
+    scene.initialize();
+    scene.host(json!({ "id": 1, "method": "tools/list" }));
+    scene.host(call(2));
+    scene.started();
+    let orders = scene.server(json!({ "id": "own-1", "result": result() }));
     let page = sent(&orders).into_iter().find(|said| said["method"] == "tools/list").unwrap();
     let first =
         json!({ "id": page["id"], "result": { "tools": [{ "name": "a" }], "nextCursor": "c" } });
-    let orders = stage.server(first);
+    let orders = scene.server(first);
     let page = sent(&orders).remove(0);
     assert_eq!(page["params"]["cursor"], "c");
     let orders =
-        stage.server(json!({ "id": page["id"], "result": { "tools": [{ "name": "b" }] } }));
+        scene.server(json!({ "id": page["id"], "result": { "tools": [{ "name": "b" }] } }));
     assert_eq!(told(&orders)[0]["method"], "notifications/tools/list_changed");
     let entry = memory.0.borrow().values().next().unwrap().clone();
     let Answer::Result(tools) = &entry.lists["tools/list"] else { panic!("{entry:?}") };
@@ -302,16 +301,30 @@ fn a_changed_list_is_told_to_a_host_that_holds_the_old_one() {
 }
 
 #[test]
+fn a_host_that_does_not_wait_is_heard_whole() {
+    let mut scene = Scene::new(&Memory::default());
+    let orders = scene.initialize();
+    assert_eq!(orders, [Output::Start]);
+    scene.host(call(1));
+    let methods = |orders: &[Output]| -> Vec<String> {
+        sent(orders).iter().map(|said| said["method"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(methods(&scene.started()), ["initialize", "tools/call"]);
+    let orders = scene.server(json!({ "id": 0, "result": result() }));
+    assert_eq!(methods(&orders), ["notifications/initialized", "tools/list"]);
+}
+
+#[test]
 fn a_list_without_end_is_given_up() {
-    let mut stage = Scene::new(&learnt());
-    stage.initialize();
-    stage.host(call(1));
-    stage.started();
-    let orders = stage.server(json!({ "id": "own-1", "result": result() }));
+    let mut scene = Scene::new(&learnt());
+    scene.initialize();
+    scene.host(call(1));
+    scene.started();
+    let orders = scene.server(json!({ "id": "own-1", "result": result() }));
     let mut page = sent(&orders).into_iter().find(|said| said["method"] == "tools/list").unwrap();
     for number in 0.. {
         assert!(number < 2000, "it goes on for ever");
-        let orders = stage.server(
+        let orders = scene.server(
             json!({ "id": page["id"], "result": { "tools": [], "nextCursor": number.to_string() } }),
         );
         match sent(&orders).pop() {
@@ -323,36 +336,36 @@ fn a_list_without_end_is_given_up() {
 
 #[test]
 fn questions_under_a_used_id_get_another() {
-    let mut stage = Scene::new(&learnt());
-    stage.initialize();
-    stage.host(call(1));
-    stage.ready();
-    stage.server(done(1));
-    stage.server(json!({ "id": 1, "method": "roots/list" }));
-    let taken_back = told(&stage.ended("died"));
+    let mut scene = Scene::new(&learnt());
+    scene.initialize();
+    scene.host(call(1));
+    scene.ready();
+    scene.server(done(1));
+    scene.server(json!({ "id": 1, "method": "roots/list" }));
+    let taken_back = told(&scene.ended("died"));
     assert_eq!(taken_back[0]["params"]["requestId"], 1);
-    stage.host(call(2));
-    stage.ready();
-    let asked = told(&stage.server(json!({ "id": 1, "method": "roots/list" }))).remove(0);
+    scene.host(call(2));
+    scene.ready();
+    let asked = told(&scene.server(json!({ "id": 1, "method": "roots/list" }))).remove(0);
     assert_ne!(asked["id"], 1);
-    assert_eq!(stage.host(json!({ "id": 1, "result": { "late": 1 } })), []);
-    let answered = sent(&stage.host(json!({ "id": asked["id"], "result": { "roots": [] } })));
+    assert_eq!(scene.host(json!({ "id": 1, "result": { "late": 1 } })), []);
+    let answered = sent(&scene.host(json!({ "id": asked["id"], "result": { "roots": [] } })));
     assert_eq!(answered[0]["id"], 1);
     // The server takes a question back by its own id.
-    let again = told(&stage.server(json!({ "id": 1, "method": "roots/list" }))).remove(0);
+    let again = told(&scene.server(json!({ "id": 1, "method": "roots/list" }))).remove(0);
     assert_eq!(again["id"], 1, "the late answer came: the id is free");
 }
 
 #[test]
 fn nonsense_is_counted() {
-    let mut stage = Scene::new(&learnt());
+    let mut scene = Scene::new(&learnt());
     for bad in ["x", "[1]", "{}", "[]", "3"] {
-        stage.session.host_line(bad.as_bytes().to_vec(), stage.now);
-        stage.session.server_line(bad.as_bytes().to_vec(), stage.now);
+        scene.session.host_line(bad.as_bytes().to_vec(), scene.now);
+        scene.session.server_line(bad.as_bytes().to_vec(), scene.now);
     }
-    let counts = stage.session.counts();
+    let counts = scene.session.counts();
     assert_eq!((counts.bad_host_lines, counts.bad_server_lines), (5, 5));
-    assert_eq!(stage.memory.0.borrow().len(), 1);
+    assert_eq!(scene.memory.0.borrow().len(), 1);
 }
 
 mod any_order {
@@ -369,8 +382,8 @@ mod any_order {
         /// server is stopped in the end.
         #[test]
         fn at_most_one_answer_and_one_server(events in proptest::collection::vec(event(), 0..200)) {
-            let mut stage = Scene::new(&learnt());
-            stage.initialize();
+            let mut scene = Scene::new(&learnt());
+            scene.initialize();
             let mut running = 0_i32;
             let mut up = false;
             let mut stopping = false;
@@ -381,20 +394,20 @@ mod any_order {
             for event in events {
                 next += 1;
                 let orders = match event {
-                    0..=2 => stage.host(call(next)),
-                    3 => stage.host(json!({ "id": next, "method": "tools/list" })),
-                    4 => stage.host(json!({ "method": "notifications/cancelled", "params": { "requestId": next - 1 } })),
-                    5 if running == 1 && !up => { up = true; stage.started() }
-                    6 if running == 1 => { running = 0; stopping = false; stage.ended("died") }
-                    7 if running == 1 && !up => { running = 0; stopping = false; stage.session.start_failed("no", stage.now); stage.orders() }
+                    0..=2 => scene.host(call(next)),
+                    3 => scene.host(json!({ "id": next, "method": "tools/list" })),
+                    4 => scene.host(json!({ "method": "notifications/cancelled", "params": { "requestId": next - 1 } })),
+                    5 if running == 1 && !up => { up = true; scene.started() }
+                    6 if running == 1 => { running = 0; stopping = false; scene.ended("died") }
+                    7 if running == 1 && !up => { running = 0; stopping = false; scene.session.start_failed("no", scene.now); scene.orders() }
                     8..=10 => match out.pop() {
-                        Some(said) if said["method"] == "initialize" => stage.server(json!({ "id": said["id"], "result": result() })),
-                        Some(said) if !said["id"].is_null() => stage.server(json!({ "id": said["id"], "result": { "content": [], "tools": [] } })),
+                        Some(said) if said["method"] == "initialize" => scene.server(json!({ "id": said["id"], "result": result() })),
+                        Some(said) if !said["id"].is_null() => scene.server(json!({ "id": said["id"], "result": { "content": [], "tools": [] } })),
                         _ => Vec::new(),
                     },
-                    11 => stage.server(json!({ "id": next % 3, "method": "roots/list" })),
-                    12 => stage.server(json!({ "method": "notifications/tools/list_changed" })),
-                    _ => { second += 20; stage.tick(second) }
+                    11 => scene.server(json!({ "id": next % 3, "method": "roots/list" })),
+                    12 => scene.server(json!({ "method": "notifications/tools/list_changed" })),
+                    _ => { second += 20; scene.tick(second) }
                 };
                 for order in &orders {
                     match order {
@@ -415,7 +428,7 @@ mod any_order {
                 if stopping && event % 2 == 0 {
                     running = 0;
                     stopping = false;
-                    for order in stage.ended("was ended") {
+                    for order in scene.ended("was ended") {
                         match order {
                             Output::Start => { running = 1; up = false; out.clear(); }
                             Output::ToHost(line) => {

@@ -15,6 +15,7 @@ pub(crate) mod ps;
 pub(crate) mod reap;
 pub(crate) mod runs;
 pub(crate) mod sessions;
+pub(crate) mod shims;
 pub(crate) mod why;
 pub(crate) mod wrap;
 

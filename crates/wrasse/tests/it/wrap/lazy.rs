@@ -13,7 +13,7 @@ fn starts_when_called(flags: &[&str], name: &str) {
     learn(&mut station, &["f-counter"]);
     let mut host = wrap(
         &mut station,
-        &[flags, &["--idle", "300ms", "--name", "counter"]].concat(),
+        &[flags, &["--idle", "4s", "--name", "counter"]].concat(),
         &["f-counter"],
     );
     let answer = host.initialize(&json!({}));
@@ -170,5 +170,42 @@ fn a_talkative_server_is_idle_and_does_not_drown_the_host() {
         host.answer(id);
     }
     assert_eq!(host.end(&mut station), 0);
+    assert_flat(&mut station);
+}
+
+/// Who only wraps needs no gateway to see what runs and why.
+#[test]
+fn ps_and_why_know_what_is_wrapped() {
+    let mut station = Station::new();
+    learn(&mut station, &["f-ok"]);
+    let mut idle = wrap(&mut station, &["--name", "quiet"], &["f-ok"]);
+    idle.initialize(&json!({}));
+    let mut busy = wrap(&mut station, &["--name", "busy"], &["f-ok", "--api-key", "sesame"]);
+    busy.initialize(&json!({}));
+    busy.call_text("echo", &json!({ "text": "x" }));
+    let report = station.json(&["ps"]);
+    let shims = report["shims"].as_array().unwrap();
+    let find = |name: &str| shims.iter().find(|shim| shim["name"] == name).unwrap();
+    assert_eq!((shims.len(), &find("quiet")["servers"]), (2, &json!([])));
+    assert_eq!(pid_of(&find("busy")["host"]), busy.pid);
+    let server = &find("busy")["servers"][0];
+    assert!(
+        server["processes"].as_u64().unwrap() >= 1 && server["memory_bytes"].as_u64().unwrap() > 0
+    );
+    let text = station.ok(&["ps"]);
+    assert!(
+        text.contains("starts when called") && text.contains("after 30s without a call"),
+        "{text}"
+    );
+    assert!(!report.to_string().contains("sesame"), "{report}");
+
+    let why = station.ok(&["why", &pid_of(server).to_string()]);
+    assert!(why.contains("busy") && why.contains(&busy.pid.to_string()), "{why}");
+    let why = station.ok(&["why", &find("quiet")["pid"].to_string()]);
+    assert!(why.contains("quiet") && why.contains("starts when it is called"), "{why}");
+    assert_eq!(idle.end(&mut station), 0);
+    assert_eq!(busy.end(&mut station), 0);
+    let gone = station.cli(&["ps"]);
+    assert_eq!(gone.status.code(), Some(69));
     assert_flat(&mut station);
 }

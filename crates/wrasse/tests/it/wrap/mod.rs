@@ -16,7 +16,7 @@ use wrasse_testkit::station::{PATIENCE, Station, eventually};
 const AFTER_HOST: Duration = Duration::from_secs(2);
 
 /// The command line of a fixture server.
-fn fixture<'a>(station: &Station, words: &[&'a str]) -> Vec<String> {
+fn fixture(station: &Station, words: &[&str]) -> Vec<String> {
     let mut command = vec![station.program("wrasse-fixture").display().to_string()];
     command.extend(words.iter().map(|word| (*word).to_owned()));
     command
