@@ -237,7 +237,13 @@ impl Shim {
                 }
             },
             Event::HostBytes(Ok(count)) if count > 0 => self.host_bytes(&buffers.host[..count]),
-            Event::HostBytes(_) | Event::HostHungUp => self.host_closed(),
+            Event::HostBytes(_) => self.host_closed(),
+            Event::HostHungUp => {
+                let left = self.input.as_ref().map(HostInput::rest).unwrap_or_default();
+                self.host_bytes(&left);
+                self.obey();
+                self.host_closed();
+            }
             Event::HostTakes(Ok(())) => {}
             Event::HostTakes(Err(_)) => {
                 // It will never hear us again.

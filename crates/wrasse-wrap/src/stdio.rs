@@ -46,13 +46,14 @@ impl Asked {
 
     async fn wait(&self, interest: Interest, what: PollFlags) -> io::Result<()> {
         let Some(watch) = &self.watch else { return Ok(()) };
-        loop {
+        // Asked before waiting: `hung_up` takes the news of data away, and for data that is there it does not come again.
+        while !self.is(what) {
             let mut guard = watch.ready(interest).await?;
-            if self.is(what) {
-                return Ok(());
+            if !self.is(what) {
+                guard.clear_ready();
             }
-            guard.clear_ready();
         }
+        Ok(())
     }
 
     /// Waits until the other side is gone, whatever is still to be read.
@@ -95,6 +96,20 @@ impl HostInput {
     /// Waits until the host's end is closed, while nothing is read. Cancel-safe.
     pub(crate) async fn hung_up(&self) {
         self.0.hung_up().await;
+    }
+
+    /// What the host wrote before it closed its end and nobody has read. The kernel holds a bounded amount of that.
+    pub(crate) fn rest(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut chunk = [0; 4096];
+        while self.0.is(PollFlags::IN) {
+            match rustix::io::read(self.0.fd, &mut chunk) {
+                Err(Errno::INTR) => {}
+                Ok(count @ 1..) => bytes.extend_from_slice(&chunk[..count]),
+                Ok(_) | Err(_) => break,
+            }
+        }
+        bytes
     }
 }
 
@@ -189,5 +204,48 @@ impl HostOutput {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::os::fd::AsFd as _;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use super::*;
+
+    fn input() -> (HostInput, OwnedFd) {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        // The shim's own stdin is never closed either.
+        let reader: &'static OwnedFd = Box::leak(Box::new(reader));
+        (HostInput(Asked::new(reader.as_fd(), Interest::READABLE).unwrap()), writer)
+    }
+
+    #[tokio::test]
+    async fn data_that_waited_while_nothing_was_read_is_read_after_it() {
+        let (input, host) = input();
+        rustix::io::write(&host, b"before").unwrap();
+        let mut buffer = [0; 3];
+        assert_eq!(input.read(&mut buffer).await.unwrap(), 3);
+        let mut hung_up = pin!(input.hung_up());
+        let once = poll_fn(|cx| Poll::Ready(hung_up.as_mut().poll(cx).is_ready())).await;
+        assert!(!once, "the host is there");
+        // The host waits for an answer and writes nothing more.
+        let read =
+            tokio::time::timeout(std::time::Duration::from_secs(20), input.read(&mut buffer));
+        assert_eq!(read.await.expect("what is there is read").unwrap(), 3);
+        assert_eq!(&buffer, b"ore");
+    }
+
+    #[tokio::test]
+    async fn what_was_written_before_the_end_is_not_lost() {
+        let (input, host) = input();
+        rustix::io::write(&host, &[b'x'; 10_000]).unwrap();
+        drop(host);
+        input.hung_up().await;
+        assert_eq!(input.rest().len(), 10_000);
+        assert_eq!(input.read(&mut [0; 1]).await.unwrap(), 0);
     }
 }
