@@ -144,14 +144,27 @@ pub fn find_of_dead_owners(
     };
     let mut found = Vec::new();
     for look in 1..=looks {
+        // What was seen before does not end the search: another instance may have been between two lives.
         scan(installation, &spared, known, |leftover| found.push(leftover))
             .map_err(SweepError::Proc)?;
-        if !found.is_empty() || look == looks {
-            break;
+        if look < looks {
+            std::thread::sleep(BLINK);
         }
-        std::thread::sleep(BLINK);
     }
-    Ok(found)
+    Ok(last_seen(found))
+}
+
+/// Each process once, without those that are gone again. Of an instance whose processes are all gone the last stays: it
+/// may have a successor by now.
+fn last_seen(mut found: Vec<Leftover>) -> Vec<Leftover> {
+    let (mut seen, mut instances) = (HashSet::new(), HashSet::new());
+    found.reverse();
+    found.retain(|one| seen.insert((one.process.pid, one.process.start_ticks)));
+    let (mut kept, gone): (Vec<Leftover>, Vec<Leftover>) =
+        found.into_iter().partition(Leftover::runs);
+    instances.extend(kept.iter().map(|one| one.instance));
+    kept.extend(gone.into_iter().filter(|one| instances.insert(one.instance)));
+    kept
 }
 
 /// What [`leaves`] did.

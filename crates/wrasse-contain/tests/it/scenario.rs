@@ -37,6 +37,11 @@ async fn entry() {
         "older-siblings" => older_siblings().await,
         "sweep-driver" => sweep_driver(),
         "sweeper" => sweeper().await,
+        "search-driver" => {
+            set_child_subreaper(Some(getpid())).unwrap();
+            assert!(scenario_command("searcher").spawn().unwrap().wait().unwrap().success());
+        }
+        "searcher" => crate::sweep::searcher().await,
         // The environment is passed through, so the gateway below has the same variable.
         "warden" if std::env::var_os("WRASSE_WARDEN").is_some() => {
             crate::warden::below_warden().await;
