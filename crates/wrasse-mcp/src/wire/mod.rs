@@ -6,6 +6,7 @@
 
 mod lines;
 mod message;
+mod pace;
 mod writer;
 mod written;
 
@@ -21,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::sync::CancellationToken;
 
 use lines::{LINE_LEN_MAX, Line, LineBuffer};
+use pace::{Asked, Pace};
 pub(crate) use writer::{WireError, Writer};
 use written::Written;
 
@@ -64,13 +66,15 @@ pub(crate) struct Wire<R> {
     server: String,
     reader: R,
     lines: LineBuffer,
+    pace: Pace,
     writer: Writer,
     state: Arc<WireState>,
 }
 
 impl<R: AsyncRead + Send + Unpin + 'static> Wire<R> {
     pub(crate) fn new(server: String, reader: R, writer: Writer, state: Arc<WireState>) -> Self {
-        Self { server, reader, lines: LineBuffer::new(LINE_LEN_MAX), writer, state }
+        let (lines, pace) = (LineBuffer::new(LINE_LEN_MAX), Pace::new());
+        Self { server, reader, lines, pace, writer, state }
     }
 
     fn handle(&self, line: &Line) -> Option<ServerJsonRpcMessage> {
@@ -105,6 +109,14 @@ fn readable(bytes: &[u8]) -> String {
         .map(|c| if c.is_control() && c != '\t' { ' ' } else { c })
         .collect();
     if kept.len() < bytes.len() { format!("{text}…") } else { text.trim_end().to_owned() }
+}
+
+/// Whether this answers one of our requests.
+fn asked(message: &ServerJsonRpcMessage) -> Asked {
+    match message {
+        JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => Asked::Yes,
+        JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => Asked::No,
+    }
 }
 
 /// The id of a tool call: only what may have an effect is followed.
@@ -145,8 +157,10 @@ impl<R: AsyncRead + Send + Unpin + 'static> Transport<RoleClient> for Wire<R> {
     /// Cancel-safe: what was read stays in the buffer.
     async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {
         loop {
+            self.pace.wait().await;
             while let Some(line) = self.lines.next() {
                 if let Some(message) = self.handle(&line) {
+                    self.pace.note(asked(&message));
                     return Some(message);
                 }
             }
