@@ -8,6 +8,7 @@
     reason = "test code: a broken harness should stop the test where it stands"
 )]
 
+mod chance;
 pub mod fixture;
 pub mod hosted;
 pub mod leaves;

@@ -27,6 +27,9 @@ fn main() -> ExitCode {
         options.seed, options.from, options.rounds, options.jobs
     );
     let summary = run(options);
+    for (kill, met) in &summary.met {
+        println!("{:<18}{met}", kill.name());
+    }
     println!("{summary}");
     if summary.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

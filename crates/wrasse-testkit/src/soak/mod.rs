@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::chance::quiet_port;
 use crate::fixture::Mode;
 use crate::rpc::Rpc;
-use crate::station::{PATIENCE, Station, free_port};
+use crate::station::{PATIENCE, Station};
 use cast::{Role, held, modes, role};
 
 const TOKEN: &str = "soak-token";
@@ -116,7 +117,7 @@ struct Soak {
 
 impl Soak {
     fn new(options: &Options) -> Self {
-        let (mut station, port) = (Station::new(), free_port());
+        let (mut station, port) = (Station::new(), quiet_port());
         cast::configure(&station, port, TOKEN);
         let launcher: Vec<&str> = options.launcher.iter().map(String::as_str).collect();
         station.set_launcher(&launcher);
@@ -245,7 +246,9 @@ impl Soak {
         let end = Instant::now() + PATIENCE;
         while !condition() {
             if Instant::now() >= end {
-                return Err(format!("not in time: {what}\n{}", self.station.log()));
+                let log = self.station.log();
+                let lines: Vec<&str> = log.lines().rev().take(5).collect();
+                return Err(format!("not in time: {what}; the log ends with {lines:#?}"));
             }
             std::thread::sleep(LOOK);
         }

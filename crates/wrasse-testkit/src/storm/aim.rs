@@ -1,11 +1,14 @@
 //! Whom a kill hits, recorded by pid and start time before it happens.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::plan::{Chance, Kill};
+use super::cast::Serves;
+use super::plan::{Kill, Manner};
 use super::round::Run;
 use super::stage::Stage;
 use super::table::{Id, Table};
+use crate::chance::Chance;
 use crate::station::PATIENCE;
 
 /// One shot.
@@ -20,6 +23,10 @@ pub(super) struct Aim {
     pub(super) hit: Vec<Id>,
     /// Leaders of other instances in mid-call.
     pub(super) others: Vec<Other>,
+    /// How far each instance that this is about has come.
+    pub(super) stages: Vec<Progress>,
+    /// Sessions that have an instance.
+    pub(super) sessions: Vec<String>,
     /// How many processes all trees have.
     pub(super) processes: usize,
 }
@@ -31,6 +38,18 @@ pub(super) struct Target {
     pub(super) session: String,
     pub(super) leader: Option<Id>,
     pub(super) steady: bool,
+    pub(super) serves: Serves,
+}
+
+/// How far an instance has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Progress {
+    Starting,
+    Handshaking,
+    Ready,
+    MidCall,
+    Ending,
 }
 
 /// A process of a sibling that must live on.
@@ -45,36 +64,45 @@ pub(super) struct Other {
 struct Instance {
     server: String,
     session: String,
-    guardian: u32,
+    /// Not yet, while it starts.
+    guardian: Option<u32>,
     leader: Option<u32>,
+    progress: Progress,
 }
 
 /// Chooses; `None` when there is nobody yet.
 pub(super) fn aim(
     stage: &Stage,
     kill: Kill,
+    manner: Manner,
     runs: &[Run],
     chance: &mut Chance,
 ) -> Result<Option<Aim>, String> {
-    match kill {
-        Kill::Gateway => Ok(Some(whole(stage, vec![("gateway", stage.gateway)], chance))),
-        Kill::Warden => Ok(Some(whole(stage, vec![("warden", stage.warden)], chance))),
-        Kill::GatewayWarden => {
-            let both = vec![("gateway", stage.gateway), ("warden", stage.warden)];
-            Ok(Some(whole(stage, both, chance)))
+    let all = instances(stage)?;
+    // Children first: a stopped child is woken by its parent's death.
+    let mut victims = match kill {
+        Kill::Gateway | Kill::Warden | Kill::GatewayWarden => Vec::new(),
+        Kill::GatewayGuardians | Kill::AllThree => guardians(stage),
+        Kill::Guardian | Kill::Leader | Kill::Member => {
+            return Ok(one(stage, kill, &all, runs, chance));
         }
-        Kill::GatewayGuardians => {
-            let mut victims = guardians(stage);
-            victims.push(("gateway", stage.gateway));
-            Ok(Some(whole(stage, victims, chance)))
-        }
-        Kill::AllThree => {
-            let mut victims = guardians(stage);
-            victims.extend([("gateway", stage.gateway), ("warden", stage.warden)]);
-            Ok(Some(whole(stage, victims, chance)))
-        }
-        Kill::Guardian | Kill::Leader | Kill::Member => one(stage, kill, runs, chance),
+    };
+    if kill != Kill::Warden {
+        victims.push(("gateway", stage.gateway));
     }
+    if matches!(kill, Kill::Warden | Kill::GatewayWarden | Kill::AllThree) {
+        victims.push(("warden", stage.warden));
+    }
+    if manner == Manner::OneByOne {
+        chance.shuffle(&mut victims);
+    }
+    Ok(Some(whole(stage, &all, &victims)))
+}
+
+/// What the gateway says of its instances.
+fn instances(stage: &Stage) -> Result<Vec<Instance>, String> {
+    let ps = stage.rpc.call("ps", &json!({}), PATIENCE)?;
+    Ok(ps["instances"].as_array().into_iter().flatten().filter_map(instance).collect())
 }
 
 fn guardians(stage: &Stage) -> Vec<(&'static str, Id)> {
@@ -82,9 +110,8 @@ fn guardians(stage: &Stage) -> Vec<(&'static str, Id)> {
     table.children(stage.gateway.pid).map(|entry| ("guardian", entry.id)).collect()
 }
 
-/// A kill after which nothing of the gateway may be left. The order within the instant is drawn too.
-fn whole(stage: &Stage, mut victims: Vec<(&'static str, Id)>, chance: &mut Chance) -> Aim {
-    chance.shuffle(&mut victims);
+/// A kill after which nothing of the gateway may be left.
+fn whole(stage: &Stage, all: &[Instance], victims: &[(&'static str, Id)]) -> Aim {
     let table = Table::read();
     Aim {
         victims: victims.iter().map(|(_, id)| id.pid).collect(),
@@ -92,6 +119,8 @@ fn whole(stage: &Stage, mut victims: Vec<(&'static str, Id)>, chance: &mut Chanc
         target: None,
         hit: Vec::new(),
         others: Vec::new(),
+        stages: all.iter().map(|instance| instance.progress).collect(),
+        sessions: Vec::new(),
         processes: stage.trees(&table).len(),
     }
 }
@@ -100,21 +129,19 @@ fn whole(stage: &Stage, mut victims: Vec<(&'static str, Id)>, chance: &mut Chanc
 fn one(
     stage: &Stage,
     kill: Kill,
+    all: &[Instance],
     runs: &[Run],
     chance: &mut Chance,
-) -> Result<Option<Aim>, String> {
-    let ps = stage.rpc.call("ps", &json!({}), PATIENCE)?;
+) -> Option<Aim> {
     let table = Table::read();
-    let all: Vec<Instance> =
-        ps["instances"].as_array().into_iter().flatten().filter_map(instance).collect();
     let mut candidates: Vec<(&Instance, Id)> = Vec::new();
-    for instance in &all {
-        let Some(guardian) = table.get(instance.guardian).filter(|g| g.ppid == stage.gateway.pid)
-        else {
+    for instance in all {
+        let guardian = instance.guardian.and_then(|pid| table.get(pid));
+        let Some(guardian) = guardian.filter(|guardian| guardian.ppid == stage.gateway.pid) else {
             continue;
         };
         let leader = leader(instance, &table);
-        let below = table.below(instance.guardian);
+        let below = table.below(guardian.id.pid);
         let living = below.iter().filter(|entry| entry.lives());
         match kill {
             Kill::Guardian => candidates.push((instance, guardian.id)),
@@ -132,41 +159,52 @@ fn one(
         }
     }
     if candidates.is_empty() {
-        return Ok(None);
+        return None;
     }
     let (instance, victim) = candidates[chance.below(candidates.len())];
-    let mut hit: Vec<Id> = table.below(instance.guardian).iter().map(|entry| entry.id).collect();
-    hit.extend(table.id(instance.guardian));
-    let steady =
-        |server: &str| stage.cast.actors.iter().any(|actor| actor.name == server && actor.steady);
-    Ok(Some(Aim {
+    let guardian = instance.guardian?;
+    let mut hit: Vec<Id> = table.below(guardian).iter().map(|entry| entry.id).collect();
+    hit.extend(table.id(guardian));
+    let actor = stage.cast.actors.iter().find(|actor| actor.name == instance.server)?;
+    Some(Aim {
         victims: vec![victim.pid],
         names: vec![format!("{} {} of {}", kill.name(), victim.pid, instance.server)],
         target: Some(Target {
             name: instance.server.clone(),
             session: instance.session.clone(),
             leader: leader(instance, &table),
-            steady: steady(&instance.server),
+            steady: actor.steady,
+            serves: actor.serves,
         }),
         hit,
-        others: others(stage, &all, instance, runs, &table),
+        others: others(stage, all, instance, runs, &table),
+        stages: vec![instance.progress],
+        sessions: all.iter().map(|instance| instance.session.clone()).collect(),
         processes: stage.trees(&table).len(),
-    }))
+    })
 }
 
 fn instance(value: &Value) -> Option<Instance> {
     let pid = |name: &str| value[name].as_u64().and_then(|pid| u32::try_from(pid).ok());
+    let progress = match value["state"].as_str()? {
+        "starting" => Progress::Starting,
+        "handshaking" => Progress::Handshaking,
+        "ready" if value["in_flight"].as_u64().is_some_and(|calls| calls > 0) => Progress::MidCall,
+        "ready" => Progress::Ready,
+        _ => Progress::Ending,
+    };
     Some(Instance {
+        progress,
         server: value["server"].as_str()?.to_owned(),
         session: value["session_key"].as_str().unwrap_or_default().to_owned(),
-        guardian: pid("guardian_pid")?,
+        guardian: pid("guardian_pid"),
         leader: pid("pid"),
     })
 }
 
 fn leader(instance: &Instance, table: &Table) -> Option<Id> {
     let entry = table.get(instance.leader?)?;
-    (entry.ppid == instance.guardian && entry.lives()).then_some(entry.id)
+    (Some(entry.ppid) == instance.guardian && entry.lives()).then_some(entry.id)
 }
 
 /// Leaders of the other instances whose call is in flight: nothing but us may end these.

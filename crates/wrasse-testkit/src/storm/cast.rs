@@ -1,11 +1,13 @@
 //! The servers of a storm, and what can be expected of each.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::stage::LOOK;
 use crate::fixture::Mode;
-use crate::station::Station;
+use crate::station::{PATIENCE, Station};
 
 /// What a run that calls the server comes to, while nobody is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,11 +22,21 @@ pub(super) enum Reply {
     Never,
 }
 
+/// Which process of a tree answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Serves {
+    /// The leader: it lives and answers whatever becomes of its members.
+    Leader,
+    /// A process below it: the leader may leave by itself when that is killed.
+    Below,
+}
+
 /// One server.
 #[derive(Debug, Clone)]
 pub(super) struct Actor {
     pub(super) name: String,
     pub(super) reply: Reply,
+    pub(super) serves: Serves,
     /// Whether its processes stay the same while it holds a call.
     pub(super) steady: bool,
     server: Value,
@@ -41,6 +53,8 @@ pub(super) struct Cast {
     modules: Option<PathBuf>,
 }
 
+/// For how long bystanders must not change before they count as up.
+const SETTLED: Duration = Duration::from_secs(2);
 /// In the text of an answer that was held and then let go.
 pub(super) const LET_GO: &str = "held until told";
 
@@ -98,6 +112,7 @@ impl Cast {
         let real = |name: &str, args: Value, call: Value| Actor {
             name: name.to_owned(),
             reply: Reply::Prompt,
+            serves: Serves::Below,
             steady: true,
             server: json!({ "command": "npx", "args": args,
                 "lifecycle": { "idle": "10m", "stop": { "eof": "1s", "term": "1s" } } }),
@@ -122,6 +137,39 @@ impl Cast {
             ),
         ];
         Self { actors, trees: vec![0, 1, 2], modules: Some(modules.to_owned()) }
+    }
+
+    /// Starts what has the command lines of real servers and is nobody's: below the other station, with an input that
+    /// never ends. Fixtures have bystanders of their own.
+    pub(super) fn start_bystanders(
+        &self,
+        other: &mut Station,
+        first: &Station,
+    ) -> Result<(), String> {
+        let Some(modules) = &self.modules else { return Ok(()) };
+        std::os::unix::fs::symlink(modules, other.path("work").join("node_modules")).unwrap();
+        let work = first.path("work").display().to_string();
+        for actor in &self.actors {
+            let mut argv = ["sh", "-c", "sleep 100000 | \"$@\"", "sh"].map(str::to_owned).to_vec();
+            argv.push(actor.server["command"].as_str().unwrap_or_default().to_owned());
+            let args = actor.server["args"].as_array().into_iter().flatten();
+            argv.extend(args.filter_map(Value::as_str).map(|arg| arg.replace("WORK", &work)));
+            other.spawn(&argv);
+        }
+        // A shell, its `sleep`, npm, npm's shell, node: each server is up when nothing has changed for a while.
+        const EACH: usize = 5;
+        let (began, mut since, mut seen) = (Instant::now(), Instant::now(), Vec::new());
+        while seen.len() < EACH * self.actors.len() || since.elapsed() < SETTLED {
+            if began.elapsed() > PATIENCE {
+                return Err(format!("the bystanders do not come up: {seen:?}\n{}", other.log()));
+            }
+            std::thread::sleep(LOOK);
+            let now: Vec<u32> = other.oracle.list().iter().map(|process| process.pid).collect();
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            }
+        }
+        Ok(())
     }
 
     /// Configures a station with one agent a server.
@@ -160,6 +208,11 @@ fn actor(mode: Mode, reply: Reply) -> Actor {
     let patience = if mode == Mode::SlowInit { 3_000 } else { 30_000 };
     Actor {
         reply,
+        serves: if matches!(mode, Mode::Npx | Mode::Shc | Mode::TermDeadlock) {
+            Serves::Below
+        } else {
+            Serves::Leader
+        },
         steady: !matches!(mode, Mode::Comet | Mode::ExitNow | Mode::SlowInit),
         server: json!({ "command": "FIXTURE", "args": [name], "connectionTimeoutMs": patience,
             "requestTimeoutMs": 3_600_000,

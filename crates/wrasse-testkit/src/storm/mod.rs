@@ -8,12 +8,15 @@
 mod aim;
 mod cast;
 mod plan;
+mod plant;
 mod round;
 mod stage;
 mod table;
 
 pub use plan::Kill;
+pub use plant::Plant;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,8 +27,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use aim::Progress;
 use cast::Cast;
-use plan::Plan;
+use plan::{Moment, Plan};
 use round::{Report, play};
 use stage::Stage;
 
@@ -54,6 +58,8 @@ pub struct Options {
     pub record: Option<PathBuf>,
     /// Stop beginning rounds after this long.
     pub time_max: Option<Duration>,
+    /// What is done behind the judge's back in every round, for it to find.
+    pub plant: Option<Plant>,
 }
 
 /// What came of it.
@@ -67,8 +73,12 @@ pub struct Summary {
     pub strangers: usize,
     /// Rounds in which anything else that had to hold did not.
     pub broken: usize,
+    /// Rounds in which the machine was busy with others for so long that a limit was later by it.
+    pub delayed: usize,
     /// The longest from a kill to the end of what it had to end, starts of a gateway not counted.
     pub slowest: Duration,
+    /// What the kills met.
+    pub met: BTreeMap<Kill, Met>,
     /// A dump of each round that did not hold.
     pub violations: Vec<String>,
 }
@@ -90,7 +100,51 @@ impl fmt::Display for Summary {
             self.strangers,
             self.slowest.as_secs_f64()
         )?;
-        if self.broken > 0 { write!(f, ", broken {}", self.broken) } else { Ok(()) }
+        for (what, count) in [("broken", self.broken), ("delayed by others", self.delayed)] {
+            if count > 0 {
+                write!(f, ", {what} {count}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the kills of one class met.
+#[derive(Debug, Default, Clone)]
+pub struct Met {
+    rounds: u64,
+    processes: usize,
+    /// Rounds with nothing below any guardian.
+    idle: u64,
+    instances: BTreeMap<Progress, usize>,
+}
+
+impl Met {
+    fn note(&mut self, report: &Report) {
+        self.rounds += 1;
+        self.processes += report.processes;
+        self.idle += u64::from(report.processes == 0);
+        for stage in &report.stages {
+            *self.instances.entry(*stage).or_default() += 1;
+        }
+    }
+}
+
+impl fmt::Display for Met {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |stage| self.instances.get(&stage).copied().unwrap_or(0);
+        write!(
+            f,
+            "{:>5} rounds ({} idle), {:>6} processes; instances: {} starting, {} handshaking, {} ready, {} in mid-call, {} ending",
+            self.rounds,
+            self.idle,
+            self.processes,
+            count(Progress::Starting),
+            count(Progress::Handshaking),
+            count(Progress::Ready),
+            count(Progress::MidCall),
+            count(Progress::Ending),
+        )
     }
 }
 
@@ -164,8 +218,16 @@ impl Storm {
         let round = self.next.fetch_add(1, Ordering::Relaxed);
         // The real servers take seconds to start.
         let span_ms = if self.options.real_servers.is_some() { 2_500 } else { 400 };
-        (round < self.options.rounds)
-            .then(|| Plan::draw(self.options.seed, round, &self.cast, &self.options.only, span_ms))
+        (round < self.options.rounds).then(|| {
+            let options = &self.options;
+            let mut plan = Plan::draw(options.seed, round, &self.cast, &options.only, span_ms);
+            if options.plant.is_some() {
+                // There must be somebody to do it to.
+                plan.moment = Moment::Busy(Duration::ZERO);
+                plan.plant = options.plant;
+            }
+            plan
+        })
     }
 
     fn round(&self, stage: &mut Option<Stage>, plan: &Plan) -> Report {
@@ -186,6 +248,7 @@ impl Storm {
             "kill": plan.kill,
             "servers": plan.parts.iter().map(|(place, _)| &self.cast.actors[*place].name).collect::<Vec<_>>(),
             "moment": plan.moment,
+            "manner": plan.manner,
             "ok": report.holds(),
             "round_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         });
@@ -202,6 +265,8 @@ impl Storm {
         summary.survivors += report.survivors.len();
         summary.strangers += report.strangers.len();
         summary.broken += usize::from(!report.broken.is_empty());
+        summary.delayed += usize::from(report.missed_ms > 0);
+        summary.met.entry(plan.kill).or_default().note(report);
         if plan.kill != Kill::AllThree {
             summary.slowest = summary.slowest.max(Duration::from_millis(report.took_ms));
         }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::cast::Cast;
+use super::cast::{Cast, Reply};
+use super::plant::Plant;
+use crate::chance::Chance;
 
 /// Whom a round kills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -64,6 +66,18 @@ pub(super) enum Moment {
     Busy(Duration),
     /// So long after the first run was begun, whatever is going on.
     After(Duration),
+    /// So long after the last run was begun: some servers are only starting.
+    Early(Duration),
+}
+
+/// How more than one is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Manner {
+    /// One signal after another, in an order that is drawn: some have a moment to act on the death of others.
+    OneByOne,
+    /// All are stopped before the first is killed: none of them does anything more.
+    StoppedFirst,
 }
 
 /// One round.
@@ -72,9 +86,13 @@ pub(super) struct Plan {
     pub(super) round: u64,
     pub(super) seed: u64,
     pub(super) kill: Kill,
-    /// Which servers are used, as places in the cast, and the pause before each.
+    /// Which servers are used, as places in the cast, and the pause before each. One may be used twice, by two sessions.
     pub(super) parts: Vec<(usize, Duration)>,
     pub(super) moment: Moment,
+    pub(super) manner: Manner,
+    /// What is done behind the judge's back, for it to find.
+    #[serde(skip)]
+    pub(super) plant: Option<Plant>,
     /// Which of the candidates is hit.
     #[serde(skip)]
     pub(super) chance: Chance,
@@ -85,7 +103,8 @@ impl Plan {
     pub(super) fn draw(seed: u64, round: u64, cast: &Cast, only: &[Kill], span_ms: usize) -> Self {
         let mut chance = Chance::new(seed, round);
         let kills = if only.is_empty() { &Kill::ALL[..] } else { only };
-        let (cast, trees) = (cast.actors.len(), &cast.trees);
+        let (actors, trees) = (&cast.actors, &cast.trees);
+        let cast = actors.len();
         let kill = kills[chance.below(kills.len())];
         let count = cast.min(3 + chance.below(4));
         let mut places: Vec<usize> = (0..cast).collect();
@@ -97,49 +116,18 @@ impl Plan {
                 places[0] = tree;
             }
         }
-        let parts = places.into_iter().map(|place| (place, chance.millis(12))).collect();
-        let moment = if chance.below(2) == 0 {
-            Moment::Busy(chance.millis(50))
-        } else {
-            Moment::After(chance.millis(span_ms))
-        };
-        Self { round, seed, kill, parts, moment, chance }
-    }
-}
-
-/// A small generator (splitmix64): the same everywhere, for ever.
-#[derive(Debug, Clone)]
-pub(super) struct Chance(u64);
-
-impl Chance {
-    pub(super) fn new(seed: u64, round: u64) -> Self {
-        let mut chance = Self(seed ^ round.wrapping_mul(0xd134_2543_de82_ef95));
-        chance.next();
-        chance
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `end`, which must not be 0.
-    pub(super) fn below(&mut self, end: usize) -> usize {
-        let drawn = self.next() % u64::try_from(end).unwrap();
-        usize::try_from(drawn).unwrap()
-    }
-
-    fn millis(&mut self, end: usize) -> Duration {
-        Duration::from_millis(u64::try_from(self.below(end)).unwrap())
-    }
-
-    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, self.below(last + 1));
+        if chance.below(2) == 0 && actors[places[0]].reply == Reply::Held {
+            // Another session of the same server: the same command line below the same gateway.
+            places.push(places[0]);
         }
+        let parts = places.into_iter().map(|place| (place, chance.millis(12))).collect();
+        let moment = match chance.below(4) {
+            0 | 1 => Moment::Busy(chance.millis(50)),
+            2 => Moment::After(chance.millis(span_ms)),
+            _ => Moment::Early(chance.millis(12)),
+        };
+        let manner = if chance.below(2) == 0 { Manner::OneByOne } else { Manner::StoppedFirst };
+        Self { round, seed, kill, parts, moment, manner, plant: None, chance }
     }
 }
 

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::aim::{Aim, aim};
-use super::cast::{LET_GO, Reply};
-use super::plan::{Kill, Moment, Plan};
-use super::stage::{LOOK, Stage};
+use super::aim::{Aim, Progress, aim};
+use super::cast::{LET_GO, Reply, Serves};
+use super::plan::{Kill, Manner, Moment, Plan};
+use super::stage::{LOOK, Pulse, Stage};
 use super::table::{Entry, Table};
 use crate::fixture::Mode;
 use crate::station::PATIENCE;
 
 const SIGKILL: i32 = 9;
+const SIGSTOP: i32 = 19;
 /// G4.
 pub(super) const LIMIT: Duration = Duration::from_secs(2);
 /// After its run has ended.
@@ -36,8 +37,12 @@ pub(super) struct Report {
     pub(super) victims: Vec<String>,
     /// How many processes the trees had at the kill.
     pub(super) processes: usize,
-    /// From the kill until what had to go was gone.
+    /// How far the instances had come that were hit, or that lost their gateway.
+    pub(super) stages: Vec<Progress>,
+    /// From the kill until what had to go was gone, less what the machine had no time for us.
     pub(super) took_ms: u64,
+    /// That time.
+    pub(super) missed_ms: u64,
 }
 
 /// A process that had to be gone, with what helps to find out why it is not.
@@ -86,10 +91,15 @@ impl Report {
     }
 
     /// Notes when everything was gone, which may have been seen too late.
-    fn gone_within_limit(&mut self, took: Duration) {
-        self.took(took);
-        if took > LIMIT {
-            self.broken.push(format!("gone only after {:.2} s", took.as_secs_f64()));
+    fn gone_within_limit(&mut self, took: Duration, missed: Duration) {
+        self.took(took.saturating_sub(missed));
+        self.missed_ms = u64::try_from(missed.as_millis()).unwrap_or(u64::MAX);
+        if took > LIMIT + missed {
+            self.broken.push(format!(
+                "gone only after {:.2} s, for {:.2} s of which the machine was busy with others",
+                took.as_secs_f64(),
+                missed.as_secs_f64()
+            ));
         }
     }
 
@@ -104,6 +114,8 @@ pub(super) struct Run {
     pub(super) actor: usize,
     id: String,
     pub(super) session: String,
+    /// Of the files by which its call is known to have begun and is let go.
+    stem: PathBuf,
     started: PathBuf,
 }
 
@@ -121,14 +133,17 @@ pub(super) fn started(stem: &Path, actor: &str) -> PathBuf {
 /// Plays a round. An error is one of the harness or of the gateway before the kill.
 pub(super) fn play(stage: &mut Stage, plan: &Plan) -> Result<Report, String> {
     let mut report = Report::default();
-    let stem = stage.station.path("work").join(format!("r{}", plan.round));
     settle(stage).map_err(|left| format!("not empty before the round: {left:?}"))?;
     let began = Instant::now();
-    let runs = begin(stage, plan, &stem)?;
+    let runs = begin(stage, plan)?;
     wait(stage, plan, &runs, began)?;
-    let (aim, killed_at) = shoot(stage, plan, &runs)?;
+    let (mut aim, killed_at) = shoot(stage, plan, &runs)?;
+    if let Some(plant) = plan.plant {
+        plant.put(stage, &mut aim)?;
+    }
     report.victims.clone_from(&aim.names);
     report.processes = aim.processes;
+    report.stages.clone_from(&aim.stages);
     match plan.kill {
         Kill::Gateway | Kill::Warden | Kill::GatewayGuardians | Kill::GatewayWarden => {
             all_gone(stage, plan.kill, killed_at, &mut report);
@@ -142,12 +157,12 @@ pub(super) fn play(stage: &mut Stage, plan: &Plan) -> Result<Report, String> {
             report.survivors.extend(survivors(left));
         }
         Kill::Guardian | Kill::Leader => {
-            hit_gone(&aim, killed_at, &mut report);
-            siblings(stage, &aim, &runs, &stem, &mut report);
+            gone_by(&aim, killed_at + LIMIT, killed_at, &mut report);
+            siblings(stage, &aim, &runs, Own::Lost, &mut report);
         }
         Kill::Member => {
-            member_gone(&aim, killed_at, &mut report);
-            siblings(stage, &aim, &runs, &stem, &mut report);
+            let own = member_gone(&aim, killed_at, &mut report);
+            siblings(stage, &aim, &runs, own, &mut report);
         }
     }
     if report.survivors.is_empty() {
@@ -165,20 +180,22 @@ fn settle(stage: &Stage) -> Result<(), Vec<Entry>> {
     stage.empty_by(Instant::now() + RELEASED, Stage::trees).map(drop)
 }
 
-fn begin(stage: &Stage, plan: &Plan, stem: &Path) -> Result<Vec<Run>, String> {
+fn begin(stage: &Stage, plan: &Plan) -> Result<Vec<Run>, String> {
     let mut runs = Vec::new();
-    for (place, pause) in &plan.parts {
+    for (number, (place, pause)) in plan.parts.iter().enumerate() {
         std::thread::sleep(*pause);
         let name = &stage.cast.actors[*place].name;
         if stage.cast.actors[*place].reply == Reply::Without {
             // Else its breaker is open after a few rounds, and nothing is ever seen starting.
             reset_breaker(stage, name)?;
         }
-        let session = format!("agent:{name}:storm-{}", plan.round);
+        let session = format!("agent:{name}:storm-{}-{number}", plan.round);
+        let stem = stage.station.path("work").join(format!("r{}-{number}", plan.round));
         let params = json!({ "message": stem, "sessionKey": session });
         let answer = stage.rpc.call("agent", &params, PATIENCE)?;
         let id = answer["runId"].as_str().ok_or_else(|| format!("no run: {answer}"))?.to_owned();
-        runs.push(Run { actor: *place, id, session, started: started(stem, name) });
+        let started = started(&stem, name);
+        runs.push(Run { actor: *place, id, session, stem, started });
     }
     Ok(runs)
 }
@@ -189,6 +206,7 @@ fn wait(stage: &Stage, plan: &Plan, runs: &[Run], began: Instant) -> Result<(), 
         Moment::After(after) => {
             std::thread::sleep(after.saturating_sub(began.elapsed()));
         }
+        Moment::Early(after) => std::thread::sleep(after),
         Moment::Busy(then) => {
             for run in runs {
                 let actor = &stage.cast.actors[run.actor];
@@ -214,7 +232,10 @@ fn wait(stage: &Stage, plan: &Plan, runs: &[Run], began: Instant) -> Result<(), 
 fn shoot(stage: &mut Stage, plan: &Plan, runs: &[Run]) -> Result<(Aim, Instant), String> {
     let mut chance = plan.chance.clone();
     for _ in 0..AIMS_MAX {
-        if let Some(aim) = aim(stage, plan.kill, runs, &mut chance)? {
+        if let Some(aim) = aim(stage, plan.kill, plan.manner, runs, &mut chance)? {
+            if plan.manner == Manner::StoppedFirst && aim.victims.len() > 1 {
+                stop(stage, &aim.victims);
+            }
             let at = Instant::now();
             let hit = stage.station.oracle.signal(&aim.victims, SIGKILL);
             // Guardians come and go by themselves; whom the class is named after must have been hit.
@@ -227,10 +248,22 @@ fn shoot(stage: &mut Stage, plan: &Plan, runs: &[Run]) -> Result<(Aim, Instant),
     Err(format!("nobody to kill as {}", plan.kill.name()))
 }
 
+/// Stops all of them and waits until they are, so that none acts on another's death.
+fn stop(stage: &mut Stage, victims: &[u32]) {
+    stage.station.oracle.signal(victims, SIGSTOP);
+    let end = Instant::now() + LIMIT;
+    let runs_on = |table: &Table| {
+        victims.iter().filter_map(|pid| table.get(*pid)).any(|one| one.lives() && !one.is_stopped())
+    };
+    while runs_on(&Table::read()) && Instant::now() < end {
+        std::thread::sleep(LOOK);
+    }
+}
+
 /// Gateway, warden and pairs: every tree of that gateway is empty in 2 s; then they are gone themselves.
 fn all_gone(stage: &mut Stage, kill: Kill, at: Instant, report: &mut Report) {
     match stage.empty_by(at + LIMIT, Stage::trees) {
-        Ok(empty) => report.gone_within_limit(empty.saturating_duration_since(at)),
+        Ok((empty, missed)) => report.gone_within_limit(empty.duration_since(at), missed),
         Err(left) => {
             report.survivors.extend(survivors(left));
             return;
@@ -266,20 +299,18 @@ fn leaves_gone(stage: &Stage, report: &mut Report) {
 }
 
 /// Guardian and leader: every process of the instance that was hit, by pid and start time.
-fn hit_gone(aim: &Aim, at: Instant, report: &mut Report) {
-    gone_by(aim, at + LIMIT, at, report);
-}
-
 fn gone_by(aim: &Aim, deadline: Instant, since: Instant, report: &mut Report) {
+    let mut pulse = Pulse::new();
     loop {
+        let missed = pulse.beat();
         let now = Instant::now();
         let table = Table::read();
         let left: Vec<_> = aim.hit.iter().filter(|id| table.holds(**id)).collect();
         if left.is_empty() {
-            report.gone_within_limit(now.saturating_duration_since(since));
+            report.gone_within_limit(now.saturating_duration_since(since), missed);
             return;
         }
-        if now >= deadline {
+        if now >= deadline + missed {
             let left = left.iter().filter_map(|id| table.get(id.pid).cloned()).collect();
             report.survivors.extend(survivors(left));
             return;
@@ -288,39 +319,61 @@ fn gone_by(aim: &Aim, deadline: Instant, since: Instant, report: &mut Report) {
     }
 }
 
+/// What may become of the call of the instance that is hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Own {
+    /// Its leader is gone, or may be: the call may fail.
+    Lost,
+    /// Its leader lives and serves: the call is answered like any other.
+    Answered,
+}
+
 /// Random member: Wrasse ends nothing else; where the leader then exits by itself, the instance ends whole.
-fn member_gone(aim: &Aim, at: Instant, report: &mut Report) {
-    let Some(target) = &aim.target else { return };
+fn member_gone(aim: &Aim, at: Instant, report: &mut Report) -> Own {
+    let Some(target) = &aim.target else { return Own::Lost };
     let mut table = Table::read();
     while at.elapsed() < FOLLOW && target.leader.is_some_and(|leader| table.lives(leader)) {
         std::thread::sleep(LOOK);
         table = Table::read();
     }
-    if !target.leader.is_some_and(|leader| table.lives(leader)) {
+    let leader_lives = target.leader.is_some_and(|leader| table.lives(leader));
+    if !leader_lives && target.serves == Serves::Below {
         let left_at = Instant::now();
         gone_by(aim, left_at + LIMIT, left_at, report);
-        return;
+        return Own::Lost;
     }
     report.took(Duration::ZERO);
-    // The children of f-zombie exit by themselves: that is its fault, and nobody's doing.
-    if !target.steady || target.name == Mode::Zombie.name() {
-        return;
+    if !leader_lives {
+        report.broken.push(format!(
+            "the leader of {} was ended with a member it does not wait for",
+            target.name
+        ));
+        return Own::Lost;
     }
-    let ended = aim.hit.iter().filter(|id| !aim.victims.contains(&id.pid) && !table.lives(**id));
-    report.broken.extend(ended.map(|id| {
-        format!("{} of {} ended with a member, and its leader lives", id.pid, target.name)
-    }));
+    // The children of f-zombie exit by themselves: that is its fault, and nobody's doing.
+    if target.steady && target.name != Mode::Zombie.name() {
+        let ended =
+            aim.hit.iter().filter(|id| !aim.victims.contains(&id.pid) && !table.lives(**id));
+        report.broken.extend(ended.map(|id| {
+            format!("{} of {} ended with a member, and its leader lives", id.pid, target.name)
+        }));
+    }
+    match target.serves {
+        Serves::Leader => Own::Answered,
+        Serves::Below => Own::Lost,
+    }
 }
 
 /// Everybody else's calls go on, and are answered when they are let go.
-fn siblings(stage: &mut Stage, aim: &Aim, runs: &[Run], stem: &Path, report: &mut Report) {
+fn siblings(stage: &mut Stage, aim: &Aim, runs: &[Run], own: Own, report: &mut Report) {
     let table = Table::read();
     let gone = aim.others.iter().filter(|other| !table.lives(other.id));
     report.broken.extend(gone.map(|other| format!("the sibling {} was ended", other.what)));
-    std::fs::write(stem.with_extension("go"), "").unwrap();
+    for run in runs {
+        std::fs::write(run.stem.with_extension("go"), "").unwrap();
+    }
     for run in runs {
         let actor = &stage.cast.actors[run.actor];
-        let hit = aim.target.as_ref().is_some_and(|target| target.session == run.session);
         if actor.reply == Reply::Never {
             let cancelled = stage.rpc.call("runs.cancel", &json!({ "runId": run.id }), PATIENCE);
             report.broken.extend(cancelled.err());
@@ -330,16 +383,14 @@ fn siblings(stage: &mut Stage, aim: &Aim, runs: &[Run], stem: &Path, report: &mu
             Ok(answer) if !ended(&answer) => {
                 report.broken.push(format!("the run on {} does not end: {answer}", actor.name));
             }
-            Ok(_) if hit => {}
+            Ok(_) if may_fail(aim, run, &actor.name, own) => {}
             Ok(answer) => {
                 let text = answer["text"].as_str().unwrap_or_default();
                 let sound = answer["status"] == "ok"
                     && (actor.reply != Reply::Held || text.contains(LET_GO));
                 if !sound {
                     let shown: String = answer.to_string().chars().take(600).collect();
-                    report
-                        .broken
-                        .push(format!("the sibling {} did not answer: {shown}", actor.name));
+                    report.broken.push(format!("{} did not answer: {shown}", actor.name));
                 }
             }
             Err(error) => report.broken.push(error),
@@ -354,6 +405,16 @@ fn siblings(stage: &mut Stage, aim: &Aim, runs: &[Run], stem: &Path, report: &mu
     if let Some(target) = &aim.target {
         report.broken.extend(reset_breaker(stage, &target.name).err());
     }
+}
+
+/// Whether this run may come to nothing: it used the instance that was hit, or the server's breaker kept it from an
+/// instance of its own.
+fn may_fail(aim: &Aim, run: &Run, server: &str, own: Own) -> bool {
+    let Some(target) = &aim.target else { return false };
+    if target.session == run.session {
+        return own == Own::Lost;
+    }
+    target.name == server && !aim.sessions.contains(&run.session)
 }
 
 fn reset_breaker(stage: &Stage, server: &str) -> Result<(), String> {

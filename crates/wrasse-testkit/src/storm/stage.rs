@@ -1,33 +1,93 @@
 //! Where rounds are played: a gateway below an oracle, and around it everybody who must not be hit.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::Options;
-use super::cast::Cast;
-use super::plan::Chance;
-use super::table::{Entry, Id, Table};
+use super::cast::{Cast, LET_GO};
+use super::table::{Entry, Id, Table, was_signalled};
+use crate::chance::quiet_port;
 use crate::rpc::Rpc;
 use crate::station::{PATIENCE, Station};
 
+const SIGKILL: i32 = 9;
 const TOKEN: &str = "storm-token";
 /// How often a stage looks at the process table.
 pub(super) const LOOK: Duration = Duration::from_millis(12);
+/// How long a look takes at most on a machine that is not busy with others.
+const LOOK_MAX: Duration = Duration::from_millis(100);
 /// Siblings of dead wardens that are kept: enough to be there at several starts.
 const SIBLINGS_MAX: usize = 6;
 /// Bystanders with command lines that servers have too.
 const BYSTANDERS: [&str; 3] = ["f-eof-deaf", "f-term-deaf", "sleeper"];
+/// Executes its arguments with every signal blocked: whatever is sent stays pending, and is found.
+const DEAF: [&str; 2] = ["env", "--block-signal"];
+
+/// [`DEAF`] where the machine's `env` knows it, else nothing.
+fn deaf(station: &mut Station) -> Result<&'static [&'static str], String> {
+    let tried = station.spawn(&words(&[&DEAF, &["true"]]));
+    match station.oracle.exit_code(tried, PATIENCE) {
+        Some(0) => Ok(&DEAF),
+        Some(_) => Ok(&[]),
+        None => Err("`env` does not end".to_owned()),
+    }
+}
 
 /// Somebody who must live through everything.
 #[derive(Debug, Clone)]
 pub(super) struct Stranger {
     pub(super) id: Id,
     pub(super) what: String,
+    pub(super) hears: Hears,
+}
+
+/// What becomes of a signal that does not end a stranger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hears {
+    /// It acts on it.
+    Signals,
+    /// It blocks all that can be blocked: they stay pending.
+    Nothing,
+}
+
+impl Stranger {
+    /// What was done to it, if anything.
+    fn harm(&self, table: &Table) -> Option<&'static str> {
+        let entry = table.get(self.id.pid).filter(|entry| entry.id == self.id && entry.lives());
+        match entry {
+            None => Some("was killed"),
+            Some(entry) if entry.is_stopped() => Some("was stopped"),
+            Some(_) if self.hears == Hears::Nothing && was_signalled(self.id.pid) => {
+                Some("was sent a signal")
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+/// Tells how long the machine had no time for us, who are as busy as those we watch and have the same priority. A limit
+/// is on what Wrasse does, not on what else runs on the machine.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    last: Instant,
+    missed: Duration,
+}
+
+impl Pulse {
+    pub(super) fn new() -> Self {
+        Self { last: Instant::now(), missed: Duration::ZERO }
+    }
+
+    /// One look has passed; returns what was missed in all.
+    pub(super) fn beat(&mut self) -> Duration {
+        self.missed += self.last.elapsed().saturating_sub(LOOK_MAX);
+        self.last = Instant::now();
+        self.missed
+    }
 }
 
 /// One gateway under storm.
@@ -38,10 +98,19 @@ pub(super) struct Stage {
     pub(super) rpc: Rpc,
     pub(super) warden: Id,
     pub(super) gateway: Id,
-    siblings: VecDeque<Id>,
+    siblings: VecDeque<Stranger>,
     others: Vec<Stranger>,
-    /// A second Wrasse of the same user, with a server of its own in mid-call, and the bystanders.
+    /// A second Wrasse of the same user, and the bystanders.
     other: Station,
+    second: Second,
+}
+
+/// The second Wrasse's call, which is in flight throughout.
+#[derive(Debug)]
+struct Second {
+    rpc: Rpc,
+    run: String,
+    stem: PathBuf,
 }
 
 impl Stage {
@@ -53,7 +122,7 @@ impl Stage {
             containment["layers"] = json!(layers);
         }
         cast.configure(&station, port, TOKEN, &json!({ "containment": containment }));
-        let (other, others) = bystanders()?;
+        let (other, others, second) = bystanders(cast, &station)?;
         let rpc = Rpc { port, token: TOKEN.to_owned() };
         let nobody = Id { pid: 0, start: 0 };
         let mut stage = Self {
@@ -65,6 +134,7 @@ impl Stage {
             siblings: VecDeque::new(),
             others,
             other,
+            second,
         };
         stage.start()?;
         Ok(stage)
@@ -73,10 +143,13 @@ impl Stage {
     /// Starts the gateway from a shell that has children already: they are born before the warden begins.
     pub(super) fn start(&mut self) -> Result<Duration, String> {
         let began = Instant::now();
-        let shell = "\"$1\" f-eof-deaf & sleep 100000 & exec \"$0\" gateway run";
+        let deaf = deaf(&mut self.station)?;
+        let how = deaf.join(" ");
+        let shell =
+            format!("{how} \"$1\" f-eof-deaf & {how} sleep 100000 & exec \"$0\" gateway run");
         let wrasse = self.station.wrasse().display().to_string();
         let fixture = self.station.program("wrasse-fixture").display().to_string();
-        let argv = ["sh".to_owned(), "-c".to_owned(), shell.to_owned(), wrasse, fixture];
+        let argv = ["sh", "-c", &shell, &wrasse, &fixture].map(str::to_owned);
         let warden = self.station.spawn(&argv);
         self.station.warden = Some(warden);
         while !self.rpc.ready() {
@@ -95,10 +168,14 @@ impl Stage {
             status["gateway"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
         let id = |pid: u32, what: &str| table.id(pid).ok_or(format!("there is no {what}"));
         (self.warden, self.gateway) = (id(warden, "warden")?, id(gateway, "gateway")?);
-        let siblings: Vec<Id> = table
+        let siblings: Vec<Stranger> = table
             .children(warden)
             .filter(|entry| entry.id != self.gateway)
-            .map(|entry| entry.id)
+            .map(|entry| Stranger {
+                id: entry.id,
+                what: "a child from before the warden".to_owned(),
+                hears: if deaf.is_empty() { Hears::Signals } else { Hears::Nothing },
+            })
             .collect();
         if siblings.len() != 2 {
             return Err(format!("two siblings were born before the warden, {siblings:?} live"));
@@ -106,9 +183,9 @@ impl Stage {
         self.siblings.extend(siblings);
         while self.siblings.len() > SIBLINGS_MAX {
             let Some(oldest) = self.siblings.pop_front() else { break };
-            self.station.oracle.signal(&[oldest.pid], 9);
+            self.station.oracle.signal(&[oldest.id.pid], SIGKILL);
             // Until it is gone it would look like one of the gateway's.
-            while Table::read().lives(oldest) {
+            while Table::read().lives(oldest.id) {
                 std::thread::sleep(LOOK);
             }
         }
@@ -118,7 +195,7 @@ impl Stage {
     /// What is below the oracle and is nobody's but this gateway's: warden, gateway, guardians, trees.
     pub(super) fn ours<'a>(&self, table: &'a Table) -> Vec<&'a Entry> {
         let oracle = self.station.oracle.pid();
-        let siblings: BTreeSet<Id> = self.siblings.iter().copied().collect();
+        let siblings: BTreeSet<Id> = self.siblings.iter().map(|sibling| sibling.id).collect();
         let mut ours = table.below(oracle);
         // The oracle reaps what it is given when it is asked: until then that is nobody's zombie.
         ours.retain(|entry| {
@@ -134,37 +211,49 @@ impl Stage {
         ours
     }
 
-    /// Waits until two looks in a row find nothing; returns when the first of them was.
+    /// Waits until two looks in a row find nothing; returns when the first of them was, and the time until then for
+    /// which the machine had no time for us: the deadline is later by as much.
     pub(super) fn empty_by(
         &self,
         deadline: Instant,
         what: impl for<'a> Fn(&Self, &'a Table) -> Vec<&'a Entry>,
-    ) -> Result<Instant, Vec<Entry>> {
-        let mut empty_since = None;
+    ) -> Result<(Instant, Duration), Vec<Entry>> {
+        let (mut empty_since, mut pulse) = (None, Pulse::new());
         loop {
+            let missed = pulse.beat();
             let now = Instant::now();
             let table = Table::read();
             let left = what(self, &table);
             match (left.is_empty(), empty_since) {
-                (true, Some(since)) => return Ok(since),
-                (true, None) => empty_since = Some(now),
-                (false, _) if now >= deadline => return Err(left.into_iter().cloned().collect()),
+                (true, Some(found)) => return Ok(found),
+                (true, None) => empty_since = Some((now, missed)),
+                (false, _) if now >= deadline + missed => {
+                    return Err(left.into_iter().cloned().collect());
+                }
                 (false, _) => empty_since = None,
             }
             std::thread::sleep(LOOK);
         }
     }
 
-    /// Everybody who must live and does not.
+    /// Everybody who must be left alone, and what was done to them.
     pub(super) fn strangers_hit(&self) -> Vec<String> {
         let table = Table::read();
-        let siblings = self.siblings.iter().map(|id| (*id, "a child from before the warden"));
-        let others = self.others.iter().map(|other| (other.id, other.what.as_str()));
-        siblings
-            .chain(others)
-            .filter(|(id, _)| !table.lives(*id))
-            .map(|(id, what)| format!("{} {what}", id.pid))
-            .collect()
+        let harm = |one: &Stranger| {
+            one.harm(&table).map(|harm| format!("{} {} {harm}", one.id.pid, one.what))
+        };
+        self.strangers().filter_map(harm).collect()
+    }
+
+    /// Children from before the warden, bystanders, the second Wrasse and its tree.
+    pub(super) fn strangers(&self) -> impl Iterator<Item = &Stranger> {
+        self.siblings.iter().chain(&self.others)
+    }
+
+    /// Signals a stranger, as Wrasse must never do.
+    pub(super) fn harm(&mut self, stranger: &Stranger, signal: i32) -> bool {
+        let pids = [stranger.id.pid];
+        self.station.oracle.signal(&pids, signal) + self.other.oracle.signal(&pids, signal) == 1
     }
 
     /// The end of the gateway's log.
@@ -174,66 +263,87 @@ impl Stage {
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
 
-    /// Ends both gateways in order; nothing of either may be left, in the process table or in the ledger.
+    /// Ends both gateways in order; nothing of either may be left, in the process table or in the ledger, and the second
+    /// Wrasse's call must be answered after all that happened.
     pub(super) fn strike(mut self) -> Result<(), String> {
         let panicked = self.station.log().contains("panicked at");
-        let siblings: Vec<u32> = self.siblings.iter().map(|id| id.pid).collect();
-        self.station.oracle.signal(&siblings, 9);
-        let bystanders: Vec<u32> = self.others.iter().map(|other| other.id.pid).collect();
-        let others = Table::read();
-        let direct: Vec<u32> = others.children(self.other.oracle.pid()).map(|e| e.id.pid).collect();
-        let bystanders: Vec<u32> = bystanders
-            .into_iter()
-            .filter(|pid| direct.contains(pid) && Some(*pid) != self.other.warden)
-            .collect();
-        self.other.oracle.signal(&bystanders, 9);
+        self.second.answered()?;
+        let siblings: Vec<u32> = self.siblings.iter().map(|sibling| sibling.id.pid).collect();
+        self.station.oracle.signal(&siblings, SIGKILL);
+        let table = Table::read();
+        let wrasse = self.other.warden;
+        let mut bystanders = Vec::new();
+        for child in table.children(self.other.oracle.pid()) {
+            if Some(child.id.pid) != wrasse {
+                bystanders.push(child.id.pid);
+                bystanders.extend(table.below(child.id.pid).iter().map(|entry| entry.id.pid));
+            }
+        }
+        self.other.oracle.signal(&bystanders, SIGKILL);
         self.station.assert_flat();
         self.other.assert_flat();
         if panicked { Err(format!("the gateway panicked: {}", self.station.log())) } else { Ok(()) }
     }
 }
 
-/// The second Wrasse and the bystanders, all recorded.
-fn bystanders() -> Result<(Station, Vec<Stranger>), String> {
-    let mut other = Station::new();
-    let cast = Cast::second();
-    let rpc = Rpc { port: quiet_port(), token: TOKEN.to_owned() };
-    cast.configure(&other, rpc.port, TOKEN, &json!({}));
-    let fixture = other.program("wrasse-fixture").display().to_string();
-    for mode in BYSTANDERS {
-        other.spawn(&[fixture.clone(), mode.to_owned()]);
-    }
-    other.start();
-    let stem = other.path("work").join("second");
-    let actor = &cast.actors[0];
-    let params = json!({ "message": stem, "sessionKey": format!("agent:{}:second", actor.name) });
-    rpc.call("agent", &params, PATIENCE)?;
-    let (began, started) = (Instant::now(), super::round::started(&stem, &actor.name));
-    while !started.exists() {
-        if began.elapsed() > PATIENCE {
-            return Err(format!("the second Wrasse's call does not begin\n{}", other.log()));
+impl Second {
+    /// Begins the call and waits until it is in flight.
+    fn begin(rpc: Rpc, other: &Station, actor: &str) -> Result<Self, String> {
+        let stem = other.path("work").join("second");
+        let params = json!({ "message": stem, "sessionKey": format!("agent:{actor}:second") });
+        let accepted = rpc.call("agent", &params, PATIENCE)?;
+        let run = accepted["runId"].as_str().ok_or("the second Wrasse began no run")?.to_owned();
+        let (began, started) = (Instant::now(), super::round::started(&stem, actor));
+        while !started.exists() {
+            if began.elapsed() > PATIENCE {
+                return Err(format!("the second Wrasse's call does not begin\n{}", other.log()));
+            }
+            std::thread::sleep(LOOK);
         }
-        std::thread::sleep(LOOK);
+        Ok(Self { rpc, run, stem })
     }
-    let table = Table::read();
-    let strangers = table
-        .below(other.oracle.pid())
-        .into_iter()
-        .map(|entry| Stranger { id: entry.id, what: format!("{} (bystander)", entry.name) })
-        .collect();
-    Ok((other, strangers))
+
+    /// Lets the call go.
+    fn answered(&self) -> Result<(), String> {
+        std::fs::write(self.stem.with_extension("go"), "").unwrap();
+        let params = json!({ "runId": self.run, "timeoutMs": 60_000 });
+        let answer = self.rpc.call("agent.wait", &params, 2 * PATIENCE)?;
+        let text = answer["text"].as_str().unwrap_or_default();
+        if answer["status"] == "ok" && text.contains(LET_GO) {
+            Ok(())
+        } else {
+            Err(format!("the second Wrasse's call was not answered: {answer}"))
+        }
+    }
 }
 
-/// A free port below those that the kernel gives to outgoing connections: while a gateway is dead, nobody else of
-/// this machine's storms may come to have it.
-fn quiet_port() -> u16 {
-    static ASKED: AtomicU64 = AtomicU64::new(0);
-    let asked = ASKED.fetch_add(1, Ordering::Relaxed);
-    let mut chance = Chance::new(u64::from(std::process::id()), asked);
-    loop {
-        let port = 15_000 + u16::try_from(chance.below(15_000)).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
+/// The second Wrasse and the bystanders, all recorded.
+fn bystanders(cast: &Cast, first: &Station) -> Result<(Station, Vec<Stranger>, Second), String> {
+    let mut other = Station::new();
+    let own = Cast::second();
+    let rpc = Rpc { port: quiet_port(), token: TOKEN.to_owned() };
+    own.configure(&other, rpc.port, TOKEN, &json!({}));
+    let fixture = other.program("wrasse-fixture").display().to_string();
+    let (deaf, mut blocked) = (deaf(&mut other)?, Vec::new());
+    for mode in BYSTANDERS {
+        let pid = other.spawn(&words(&[deaf, &[&fixture, mode]]));
+        blocked.extend((!deaf.is_empty()).then_some(pid));
     }
+    cast.start_bystanders(&mut other, first)?;
+    other.start();
+    let second = Second::begin(rpc, &other, &own.actors[0].name)?;
+    let strangers = Table::read()
+        .below(other.oracle.pid())
+        .into_iter()
+        .map(|entry| Stranger {
+            id: entry.id,
+            what: format!("{} (bystander)", entry.name),
+            hears: if blocked.contains(&entry.id.pid) { Hears::Nothing } else { Hears::Signals },
+        })
+        .collect();
+    Ok((other, strangers, second))
+}
+
+fn words(parts: &[&[&str]]) -> Vec<String> {
+    parts.iter().flat_map(|part| part.iter()).map(|word| (*word).to_owned()).collect()
 }

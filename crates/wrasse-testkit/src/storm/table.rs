@@ -24,6 +24,20 @@ impl Entry {
     pub(super) fn lives(&self) -> bool {
         !matches!(self.state, 'Z' | 'X')
     }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        matches!(self.state, 'T' | 't')
+    }
+}
+
+/// Whether a process that blocks every signal has been sent one: it waits there for ever.
+pub(super) fn was_signalled(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pending = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    ["SigPnd:", "ShdPnd:"]
+        .into_iter()
+        .filter_map(pending)
+        .any(|set| !set.trim().trim_matches('0').is_empty())
 }
 
 /// All rows. It is not read at one instant: whoever asks whether a tree is empty looks twice.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use wrasse_testkit::storm::{Options, run};
+use wrasse_testkit::storm::{Kill, Options, Plant, run};
 
 const ROUNDS: u64 = 100;
 
@@ -21,4 +21,49 @@ fn a_hundred_rounds_leave_nothing_and_hit_nobody() {
     });
     assert!(summary.holds(), "{summary}\n{}", summary.violations.join("\n\n"));
     assert_eq!(summary.rounds, ROUNDS, "the machine was too slow for all of them: {summary}");
+}
+
+/// What is done in a round that Wrasse must not do, and what the judge says: survivors, strangers, broken.
+type Deed = (Plant, Kill, [usize; 3]);
+
+/// The judge of all this can fail: each deed is found, and called what it is.
+#[test]
+fn a_planted_survivor_or_victim_is_reported() {
+    let mut deeds: Vec<Deed> =
+        Kill::ALL.into_iter().map(|kill| (Plant::Survivor, kill, [1, 0, 0])).collect();
+    deeds.extend([
+        (Plant::BystanderKilled, Kill::Gateway, [0, 1, 0]),
+        (Plant::BystanderKilled, Kill::Leader, [0, 1, 0]),
+        (Plant::SecondStopped, Kill::GatewayWarden, [0, 1, 0]),
+        (Plant::ChildSignalled, Kill::AllThree, [0, 1, 0]),
+        (Plant::SiblingEnded, Kill::Guardian, [0, 0, 1]),
+        (Plant::SiblingEnded, Kill::Leader, [0, 0, 1]),
+        (Plant::LeaderEnded, Kill::Member, [0, 0, 1]),
+    ]);
+    for some in deeds.chunks(5) {
+        std::thread::scope(|scope| {
+            some.iter().for_each(|deed| drop(scope.spawn(|| assert_found(*deed))));
+        });
+    }
+}
+
+fn assert_found((plant, kill, expected): Deed) {
+    let servers = ["f-eof-deaf", "f-daemon", "f-ok"].map(str::to_owned).to_vec();
+    let found = run(Options {
+        rounds: 1,
+        seed: 1,
+        jobs: 1,
+        only: vec![kill],
+        servers,
+        plant: Some(plant),
+        ..Options::default()
+    });
+    let [survivors, strangers, broken] = expected;
+    // A survivor may break more: who waits for the tree waits in vain.
+    let broken_fits = found.broken == broken || plant == Plant::Survivor;
+    assert_eq!(
+        (found.survivors, found.strangers, broken_fits),
+        (survivors, strangers, true),
+        "{plant:?} {kill:?}: {found}"
+    );
 }
