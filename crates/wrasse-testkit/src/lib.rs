@@ -10,6 +10,7 @@
 
 mod chance;
 pub mod fixture;
+pub mod foreign_host;
 pub mod hosted;
 pub mod leaves;
 pub mod namespace;

@@ -3,7 +3,7 @@
 use super::discover::Options;
 use super::known::KnownServer;
 use super::live;
-use super::openclaw::{Place, Trap, Version, Weight, traps};
+use super::openclaw::{Place, Trap, Version, Weight, last_version, traps};
 use super::processes::Processes;
 use crate::import::{self, Host, ImportError, Kind, Where};
 
@@ -75,10 +75,10 @@ fn openclaw(
     });
     let (version, from) = match (&running, &place) {
         (Some(live), _) => (live.version.clone(), format!("running as pid {}", live.id.pid)),
-        (None, Some(place)) => (
-            place.touched_by().map(str::to_owned),
-            "the version that wrote its configuration last; none is running".to_owned(),
-        ),
+        (None, Some(place)) => match last_version(place) {
+            Some((version, from)) => (Some(version), format!("{from}; none is running")),
+            None => (None, String::new()),
+        },
         (None, None) => (None, String::new()),
     };
     let title = match &version {

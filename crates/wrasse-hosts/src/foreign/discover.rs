@@ -203,7 +203,7 @@ impl Judge<'_> {
             Hold::Unwritable => unknown("nobody can write to it, but its output still goes somewhere".to_owned()),
             Hold::Strangers(pids) => unknown(format!("its stdin is held by {}, no host we know", self.named(pids))),
             Hold::Unseen => unknown("its stdin is held by a process we cannot see".to_owned()),
-            Hold::Unknown | Hold::Host(_) => unknown("the kernel does not say who holds its stdin".to_owned()),
+            Hold::Unknown | Hold::Host(_) => unknown("its stdin is no pipe, or the kernel does not say who holds the other end".to_owned()),
         }
     }
 

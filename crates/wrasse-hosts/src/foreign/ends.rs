@@ -140,6 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
     fn the_other_end_of_a_socket_pair_is_found_and_its_close_too() {
         let (one, two) = std::os::unix::net::UnixStream::pair().unwrap();
         let me = std::process::id();

@@ -19,6 +19,9 @@ pub(crate) struct ReapArgs {
     /// With --foreign: show every set, those in use and unknown too
     #[arg(long, requires = "foreign")]
     pub(crate) all: bool,
+    /// With --foreign: how long finished servers must have done nothing
+    #[arg(long, requires = "foreign", value_name = "DURATION", default_value = "10s", value_parser = wrasse_types::parse_duration)]
+    pub(crate) watch: std::time::Duration,
     /// With --foreign: look only at processes below this one
     #[arg(long, requires = "foreign", value_name = "PID")]
     pub(crate) below: Option<u32>,

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use wrasse_hosts::foreign::{
-    Class, Grace, Options, Outcome, Reaped, Report, Scope, Set, WATCH, discover, past, reap as end,
-    story,
+    Class, Grace, Options, Outcome, Reaped, Report, Scope, Set, discover, past, reap as end, story,
 };
 use wrasse_hosts::import::Surroundings;
 use wrasse_store::StateDir;
@@ -47,7 +46,7 @@ fn look(options: &Options) -> Result<Report, ExpectedError> {
 
 /// Lists what other hosts left behind, and with `--yes` ends what may be ended.
 pub(crate) fn reap(common: &Common, args: &ReapArgs) -> CommandResult {
-    let options = options(args.below, WATCH);
+    let options = options(args.below, args.watch);
     let report = look(&options)?;
     if !common.yes {
         let chosen = chosen(common, args, &report)?;

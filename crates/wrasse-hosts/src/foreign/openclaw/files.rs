@@ -49,19 +49,40 @@ pub(super) fn read(state_dir: &Path, look: Look) -> Records {
         };
         store.read(&mut records.sessions, &mut faults);
     }
-    for due in running {
-        records.sessions.push(Session {
-            id: format!("job {due:?}"),
-            key: String::new(),
-            label: Some("a cron run in progress".to_owned()),
-            fate: Fate::Open,
-            outcome: None,
-            last: None,
-            spans: vec![Span::around(due, i64::MAX)],
-        });
+    for (job, due) in running {
+        add_running(&mut records.sessions, &job, due, &finished);
     }
     records.unreadable = faults;
     records
+}
+
+/// A firing in progress is the newest session of its job that has not ended; before it has one, it is nobody we know.
+fn add_running(
+    sessions: &mut Vec<Session>,
+    job: &str,
+    due: i64,
+    finished: &BTreeMap<String, Finished>,
+) {
+    let of_job = format!(":cron:{job}");
+    let known = sessions.iter_mut().find(|session| {
+        let key = session.key.split_once(":run:").map_or(&*session.key, |(key, _)| key);
+        key.ends_with(&of_job)
+            && !finished.contains_key(&session.id)
+            && session.spans.iter().any(|span| span.to >= due)
+    });
+    if let Some(session) = known {
+        session.spans = vec![Span::around(due, i64::MAX)];
+        return;
+    }
+    sessions.push(Session {
+        id: format!("{job} since {due}"),
+        key: format!("cron:{job}"),
+        label: Some("a cron run in progress".to_owned()),
+        fate: Fate::Open,
+        outcome: None,
+        last: None,
+        spans: vec![Span::around(due, i64::MAX)],
+    });
 }
 
 struct Finished {
@@ -102,11 +123,14 @@ fn run_log(folder_path: &Path, faults: &mut Vec<String>) -> BTreeMap<String, Fin
     found
 }
 
-/// When each job that is running now was started.
-fn jobs(path: &Path, faults: &mut Vec<String>) -> Vec<i64> {
+/// The jobs that are running now, and since when.
+fn jobs(path: &Path, faults: &mut Vec<String>) -> Vec<(String, i64)> {
     let Some(file) = json(path, faults) else { return Vec::new() };
     let jobs = file.get("jobs").and_then(Value::as_array).cloned().unwrap_or_default();
-    jobs.iter().filter_map(|job| millis(job.get("state")?, "runningAtMs")).collect()
+    let running = |job: &Value| {
+        Some((text(job, "id")?.to_owned(), millis(job.get("state")?, "runningAtMs")?))
+    };
+    jobs.iter().filter_map(running).collect()
 }
 
 fn registry(path: &Path, faults: &mut Vec<String>) -> Vec<SubAgentRun> {
@@ -184,12 +208,18 @@ impl Store<'_> {
             fate,
             outcome,
             last: last.map(UnixMillis::new),
-            spans: self.spans(finished, turns, updated),
+            spans: self.spans(finished, fate, turns, updated),
             id,
         }
     }
 
-    fn spans(&self, finished: Option<&Finished>, turns: &[i64], updated: Option<i64>) -> Vec<Span> {
+    fn spans(
+        &self,
+        finished: Option<&Finished>,
+        fate: Fate,
+        turns: &[i64],
+        updated: Option<i64>,
+    ) -> Vec<Span> {
         let back = |at: i64| at.saturating_sub(self.look.connect_ms);
         let mut spans = Vec::new();
         for (index, turn) in turns.iter().enumerate() {
@@ -201,10 +231,11 @@ impl Store<'_> {
             };
             spans.push(Span::around(asked, *turn));
         }
-        match (finished, turns.is_empty()) {
-            (Some(run), true) => spans.push(Span::around(run.due, run.ended)),
-            (None, _) => spans.extend(updated.and_then(|at| self.unwritten(at, turns))),
-            (Some(_), false) => {}
+        match (finished, fate) {
+            (Some(run), _) if turns.is_empty() => spans.push(Span::around(run.due, run.ended)),
+            (None, Fate::Open) => spans.extend(updated.and_then(|at| self.unwritten(at, turns))),
+            // What is over begins no turn.
+            (Some(_), _) | (None, Fate::Over(_)) => {}
         }
         spans.retain(|span| span.to >= self.look.since);
         spans

@@ -31,6 +31,15 @@ pub fn records(place: &Place, since: UnixMillis, servers: usize) -> Records {
     records.doubted()
 }
 
+/// The version that wrote the records or the configuration of a place last, and which of the two says so. For a host
+/// that does not run.
+pub fn last_version(place: &Place) -> Option<(String, &'static str)> {
+    if let Some(version) = sqlite::version(&place.state_dir) {
+        return Some((version, "the version that wrote its records last"));
+    }
+    Some((place.touched_by()?.to_owned(), "the version that wrote its configuration last"))
+}
+
 /// Where the list of runs says when a turn was asked for, its span need not reach further back.
 fn sharpen(records: &mut Records, tasks: &[sqlite::TaskRun]) {
     for session in &mut records.sessions {

@@ -3,8 +3,8 @@
 
 use wrasse_types::UnixMillis;
 
-/// How far the clocks of records and processes may differ.
-pub(super) const SLACK_MS: i64 = 1000;
+/// How far the clocks of records and processes may differ: both are the wall clock, one read in ticks of 10 ms.
+pub(super) const SLACK_MS: i64 = 50;
 
 /// A span of time in which a session may have started its servers: from when its turn may have begun to when its first
 /// message was written, which is after its servers were up.

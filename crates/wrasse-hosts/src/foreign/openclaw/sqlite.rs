@@ -63,6 +63,26 @@ pub(super) fn read(state_dir: &Path, look: Look) -> Records {
     records
 }
 
+/// The version that wrote the gateway's database last; none without one that can be read.
+pub(super) fn version(state_dir: &Path) -> Option<String> {
+    let file = state_dir.join("state/openclaw.sqlite");
+    if !file.is_file() {
+        return None;
+    }
+    let read = async {
+        let mut opened = open(&file).await?;
+        read_version(&mut opened.connection).await
+    };
+    blocking(read).ok().flatten()
+}
+
+async fn read_version(connection: &mut SqliteConnection) -> Result<Option<String>, sqlx::Error> {
+    let query = "SELECT app_version FROM schema_meta WHERE meta_key = 'primary'";
+    let found: Option<Option<String>> =
+        sqlx::query_scalar(query).fetch_optional(connection).await?;
+    Ok(found.flatten())
+}
+
 /// The list of runs that both versions keep; empty where there is none.
 pub(super) fn task_runs(file: &Path) -> Result<Vec<TaskRun>, sqlx::Error> {
     if !file.is_file() {
@@ -84,11 +104,7 @@ struct Global {
 async fn read_global(file: &Path) -> Result<Global, sqlx::Error> {
     let mut opened = open(file).await?;
     let connection = &mut opened.connection;
-    let version: Option<String> =
-        sqlx::query_scalar("SELECT app_version FROM schema_meta WHERE meta_key = 'primary'")
-            .fetch_optional(&mut *connection)
-            .await?
-            .flatten();
+    let version = read_version(connection).await?;
     let rows = sqlx::query(
         "SELECT child_session_key, requester_session_key, payload_json FROM subagent_runs",
     )

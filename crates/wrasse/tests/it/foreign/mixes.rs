@@ -1,0 +1,136 @@
+//! Random mixes of hosts, states and servers: whatever is lived with must live on.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use wrasse_testkit::foreign_host::Via;
+
+use super::cast::{Cast, Fate, Kind, Must};
+
+const MIXES: u64 = 200;
+/// Mixes at work at once: they mostly wait for their times to pass.
+const AT_ONCE: usize = 8;
+
+/// xorshift64*: the same mix for the same seed, everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        let mut dice = Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        (0..8).for_each(|_| {
+            dice.roll(2);
+        });
+        dice
+    }
+
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
+    }
+
+    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        let sides = u64::try_from(choices.len()).unwrap();
+        choices[usize::try_from(self.roll(sides)).unwrap()]
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    servers: AtomicUsize,
+    could_end: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+/// failure mode B2: runs that a host never retires. failure mode J5: by number and start. failure mode J6: the command
+/// lines are all alike.
+#[test]
+fn nothing_that_is_lived_with_ends_in_two_hundred_mixes() {
+    let one: Option<u64> = std::env::var("WRASSE_MIX").ok().and_then(|seed| seed.parse().ok());
+    let (next, tally, faults) = (AtomicU64::new(1), Tally::default(), Mutex::new(Vec::new()));
+    let work = || loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed > MIXES {
+            return;
+        }
+        if one.is_none_or(|one| one == seed) {
+            let found = play(seed, &tally);
+            faults.lock().unwrap().extend(found);
+        }
+    };
+    std::thread::scope(|scope| {
+        let players: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        for player in players {
+            player.join().unwrap();
+        }
+    });
+    let faults = faults.into_inner().unwrap();
+    assert!(faults.is_empty(), "WRASSE_MIX=<seed> plays one again\n{}", faults.join("\n"));
+    eprintln!("{tally:?}");
+    if one.is_none() {
+        let (could, ended) = (tally.could_end.into_inner(), tally.ended.into_inner());
+        assert!(
+            ended * 2 > could && could > 100,
+            "{ended} of {could}: a cleaner that cleans nothing proves nothing"
+        );
+    }
+}
+
+fn play(seed: u64, tally: &Tally) -> Vec<String> {
+    let mut dice = Dice::new(seed);
+    let mut cast = Cast::new();
+    for _ in 0..=dice.roll(2) {
+        let kind = dice.of(&[
+            Kind::Files,
+            Kind::Files,
+            Kind::Files,
+            Kind::Databases,
+            Kind::Databases,
+            Kind::Claude,
+            Kind::Stranger,
+        ]);
+        cast.enter(kind);
+    }
+    for _ in 0..2 + dice.roll(4) {
+        let actor = usize::try_from(dice.roll(u64::try_from(cast.actors.len()).unwrap())).unwrap();
+        let fate = dice.of(&Fate::ALL);
+        let via = dice.of(&[Via::Pipes, Via::Sockets]);
+        let servers = dice.of(&[&["deaf"][..], &["chain"], &["deaf", "chain"]]);
+        let started = cast.session(actor, fate, via, servers);
+        // By the records it is over, but somebody speaks to it.
+        if dice.roll(5) == 0 {
+            let number = cast.actors[actor].sessions.len() - 1;
+            cast.actors[actor].host.chat(&format!("{number}-{}", servers[0]));
+            cast.servers[started[0]].must = Must::Live;
+        }
+    }
+    if dice.roll(4) == 0 {
+        let server =
+            usize::try_from(dice.roll(u64::try_from(cast.servers.len()).unwrap())).unwrap();
+        cast.lose(server);
+    }
+    if dice.roll(3) == 0 {
+        cast.bystander();
+    }
+    cast.record();
+    if dice.roll(3) == 0 {
+        let actor = usize::try_from(dice.roll(u64::try_from(cast.actors.len()).unwrap())).unwrap();
+        cast.kill_host(actor);
+    }
+    let (report, _) = cast.reap(&["--finished", "--yes"]);
+    let wrong: Vec<String> = cast
+        .servers
+        .iter()
+        .filter(|server| server.must == Must::Live && !server.lives())
+        .map(|server| {
+            format!("mix {seed}: {} (pid {}) was ended\n{report:#}", server.what, server.root)
+        })
+        .collect();
+    let can = cast.servers.iter().filter(|server| server.must == Must::MayEnd);
+    tally.servers.fetch_add(cast.servers.len(), Ordering::Relaxed);
+    tally.could_end.fetch_add(can.clone().count(), Ordering::Relaxed);
+    tally.ended.fetch_add(can.filter(|server| server.gone()).count(), Ordering::Relaxed);
+    cast.leave();
+    wrong
+}
