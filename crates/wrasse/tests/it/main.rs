@@ -12,6 +12,7 @@ mod commands;
 mod confined;
 mod enemies;
 mod firings;
+mod foreign;
 mod host;
 mod hygiene;
 mod import;
