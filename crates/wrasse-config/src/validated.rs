@@ -192,6 +192,8 @@ pub struct Mcp {
     pub inherit_env: InheritEnv,
     /// `mcp.limits.startConcurrency`: servers starting at once.
     pub start_concurrency: usize,
+    /// `mcp.limits.processes`: operating system processes of all servers together, ours not counted.
+    pub processes: Option<u32>,
 }
 
 /// One server.

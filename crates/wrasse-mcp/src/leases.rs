@@ -154,6 +154,7 @@ impl ServerLeases {
     ) -> Result<HeldLease, AcquireError> {
         drop(held.take());
         let inner = &self.servers.inner;
+        self.servers.make_room(launch, &self.owner.to_string()).await?;
         let claim = Servers::claim(launch, &self.owner, &self.holder, reason);
         let lease = inner.leases.acquire_noting(claim, token, &self.false_starts).await?;
         inner.said().remove(&launch.server);

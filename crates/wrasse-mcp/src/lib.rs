@@ -36,6 +36,7 @@ mod offer;
 mod package;
 mod package_place;
 mod report;
+mod room;
 mod servers;
 mod stderr;
 mod tree;

@@ -62,6 +62,8 @@ pub(crate) struct Inner {
     probes: AtomicU64,
     /// Servers that are down and have been named: one that stays down is named once and not at every run.
     said: Mutex<BTreeSet<ServerName>>,
+    /// Held by whoever looks whether there is room for a server.
+    pub(crate) room: tokio::sync::Mutex<()>,
 }
 
 impl Inner {
@@ -108,6 +110,7 @@ impl Servers {
             fingerprints,
             probes,
             said: Mutex::default(),
+            room: tokio::sync::Mutex::default(),
         };
         let inner = Arc::new(inner);
         accounting::watch(&inner);
@@ -215,7 +218,10 @@ impl Servers {
         };
         let gate = self.inner.backend.installs.gate(&launch, token).await;
         let gate = gate.map_err(|()| refuse("the probe was cancelled", None))?;
-        let lease = self.inner.leases.acquire(claim, token).await;
+        let lease = match self.make_room(&launch, &claim.key.owner).await {
+            Ok(()) => self.inner.leases.acquire(claim, token).await,
+            Err(full) => Err(full),
+        };
         drop(gate);
         let lease = lease.map_err(|error| fault::of_acquire(server, &error))?;
         self.inner.said().remove(server);

@@ -22,6 +22,9 @@ pub(super) fn read(cx: &Context<'_>, root: &At<'_>) -> Mcp {
         servers,
         inherit_env: key(&["inheritEnv"]).map(|at| inherit_env(cx, &at)).unwrap_or_default(),
         start_concurrency: concurrency.and_then(|at| at.count(1..=1000)).unwrap_or(4),
+        processes: key(&["limits", "processes"])
+            .and_then(|at| at.int(1..=i64::from(u32::MAX)))
+            .and_then(|processes| u32::try_from(processes).ok()),
     }
 }
 
@@ -43,11 +46,6 @@ fn inherit_env(cx: &Context<'_>, at: &At<'_>) -> InheritEnv {
 
 fn check_limits(limits: Option<At<'_>>) {
     let Some(limits) = limits else { return };
-    if let Some(at) = limits.get("processes")
-        && at.int(1..=i64::MAX).is_some()
-    {
-        at.warn("is not enforced yet");
-    }
     if let Some(at) = limits.get("memory")
         && server::size(&at).is_some()
     {

@@ -173,7 +173,7 @@ fn a_server_in_full() {
             h: { url: 'https://h/mcp', transport: 'streamable-http', headers: { X: 'y' } } } } }",
     );
     assert_eq!(config.mcp.inherit_env.names, ["FOO"]);
-    assert_eq!(config.mcp.start_concurrency, 2);
+    assert_eq!((config.mcp.start_concurrency, config.mcp.processes), (2, Some(200)));
     assert_eq!(
         config.mcp.servers[0].transport,
         Transport::Http { url: "https://h/mcp".to_owned() }

@@ -457,3 +457,67 @@ fn a_dead_child_costs_no_processor_time() {
     }
     station.assert_flat();
 }
+
+/// The house is full: the room that was unused for longest is cleared; only when all are in use is a newcomer refused,
+/// and told by whom.
+// failure mode E6
+#[test]
+fn a_full_house_clears_what_nobody_uses_and_names_who_does() {
+    let mut station = Station::new();
+    let (mut servers, mut rules) = (json!({}), Vec::new());
+    let work = station.path("work");
+    let until = work.join("until");
+    let started = |name: &str| work.join(format!("started-{name}"));
+    let names = ["a", "b", "c"];
+    for name in names {
+        let mut server = station.fixture(Mode::Ok);
+        server["lifecycle"]["idle"] = json!("1h");
+        servers[name] = server;
+        let call = json!({ "name": format!("{name}__echo"), "arguments": { "text": "hello" } });
+        rules.push(json!({ "when": { "last": "user", "text": format!("use {name}") }, "reply": { "calls": [call] } }));
+    }
+    let held = ["b", "c"].map(|name| {
+        json!({ "name": format!("{name}__hold"), "arguments": { "started": started(name), "until": until } })
+    });
+    rules.push(json!({ "when": { "last": "user", "text": "hold" }, "reply": { "calls": held } }));
+    let script = json!({ "rules": rules, "otherwise": { "text": "{{last}}" } });
+    station.configure(json!({ "mcp": { "servers": servers } }), &script);
+    // Their tools are known before there is a budget.
+    station.start();
+    station.ok(&["agent", "-m", "nothing", "--session-key", "s"]);
+    station.ok(&["gateway", "stop"]);
+    station.warden = None;
+    let limits = json!({ "processes": 2 });
+    station.configure(json!({ "mcp": { "servers": servers, "limits": limits } }), &script);
+    station.start();
+    let running = |station: &Station| -> Vec<String> {
+        let ps = station.json(&["ps"]);
+        let instances = ps["instances"].as_array().unwrap().iter();
+        instances.map(|one| one["server"].as_str().unwrap().to_owned()).collect()
+    };
+    let say = |station: &Station, name: &str| {
+        station.ok(&["agent", "-m", &format!("use {name}"), "--session-key", "s"])
+    };
+    for name in names {
+        assert!(say(&station, name).starts_with("hello"), "{name}\n{}", station.log());
+    }
+    let mut left = running(&station);
+    left.sort();
+    assert_eq!(left, ["b", "c"], "{}", station.log());
+    // Both in use: a third is refused, and nobody is touched.
+    let params = json!({ "message": "hold", "sessionKey": "s" }).to_string();
+    let run = station.json(&["gateway", "call", "agent", "--params", &params]);
+    eventually("both are held", PATIENCE, || started("b").exists() && started("c").exists());
+    let refused = station.ok(&["agent", "-m", "use a", "--session-key", "t"]);
+    assert!(refused.contains("mcp.limits.processes is used up (2 of 2)"), "{refused}");
+    let holder = run["runId"].as_str().unwrap();
+    assert!(
+        refused.contains(&format!("b by run {holder}, c by run {holder}")),
+        "{refused} {run:#}"
+    );
+    std::fs::write(&until, "").unwrap();
+    eventually("there is room again", PATIENCE, || {
+        station.ok(&["agent", "-m", "use a", "--session-key", "t"]).starts_with("hello")
+    });
+    station.assert_flat();
+}
