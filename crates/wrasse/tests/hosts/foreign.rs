@@ -25,28 +25,35 @@ struct Set {
     all: Value,
 }
 
-/// What `reap --foreign` finds of this station. Other hosts of the machine are not ours to judge.
-fn listed(host: &mut OpenClaw, more: &[&str], exit: Option<i32>) -> Vec<Set> {
-    let args = [&["reap", "--foreign", "--json"], more].concat();
-    let output = host.station.cli(&args);
-    let out = text(&output.stdout);
-    let said = format!("{args:?}\n{out}\n{}", text(&output.stderr));
-    if exit.is_some() {
-        assert_eq!(output.status.code(), exit, "{said}");
-    }
-    let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error} {said}"));
-    let here: BTreeSet<u32> =
-        host.station.oracle.list().iter().map(|process| process.pid).collect();
+/// `reap --foreign`, kept to this station: what else runs on the machine is not the suite's to end.
+fn reap(host: &OpenClaw, more: &[&str]) -> std::process::Output {
+    let below = host.station.oracle.pid().to_string();
+    host.station.cli(&[&["reap", "--foreign", "--below", &below], more].concat())
+}
+
+/// What it finds.
+fn listed(host: &OpenClaw, exit: i32) -> Vec<Set> {
+    let output = reap(host, &["--json"]);
+    let said = format!("{}\n{}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(exit), "{said}");
+    let report: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
     let sets = report["sets"].as_array().unwrap_or_else(|| panic!("no sets: {said}"));
-    sets.iter()
-        .map(|set| Set {
-            class: set["class"].as_str().unwrap().to_owned(),
-            pids: pids(set),
-            servers: set["servers"].as_array().unwrap().len(),
-            all: set.clone(),
-        })
-        .filter(|set| set.pids.iter().any(|pid| here.contains(pid)))
-        .collect()
+    let set = |set: &Value| Set {
+        class: set["class"].as_str().unwrap().to_owned(),
+        pids: pids(set),
+        servers: set["servers"].as_array().unwrap().len(),
+        all: set.clone(),
+    };
+    sets.iter().map(set).collect()
+}
+
+/// Lets it end what may be ended; returns what it said.
+fn ended(host: &OpenClaw, more: &[&str]) -> String {
+    let output = reap(host, &[&["--yes"], more].concat());
+    let said = format!("{}\n{}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    said
 }
 
 /// The processes of a set: those of each of its servers.
@@ -79,7 +86,7 @@ fn finished_cron_runs_of_2026_4_15_are_ended_alone() {
     table::row(test, "before", &look);
     assert_eq!(look.servers.len(), 11 * per_session, "{look:#?}");
 
-    let sets = listed(&mut host, &[], Some(FOUND));
+    let sets = listed(&host, FOUND);
     let (finished, processes) = of(&sets, "finished");
     assert_eq!((finished.len(), processes), (10, 10 * per_session), "{sets:#?}");
     let (in_use, processes) = of(&sets, "in-use");
@@ -89,11 +96,9 @@ fn finished_cron_runs_of_2026_4_15_are_ended_alone() {
     let kept = in_use[0].pids.clone();
 
     // Without --finished nothing of it is ended: no orphan is here.
-    listed(&mut host, &["--yes"], None);
+    ended(&host, &[]);
     assert_eq!(host.look().servers.len(), 11 * per_session);
-    let output = host.station.cli(&["reap", "--foreign", "--finished", "--yes"]);
-    let said = format!("{}\n{}", text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{said}");
+    let said = ended(&host, &["--finished"]);
     let look = host.look();
     table::row(test, "after --finished --yes", &look);
     let left: BTreeSet<u32> = look.servers.iter().map(|process| process.pid).collect();
@@ -126,11 +131,11 @@ fn sessions_of_2026_9_6_are_in_use_until_the_gateway_dies() {
     table::row(test, "ten sessions", &look);
     assert_eq!(look.servers.len() + look.relays.len(), 10 * per_session, "{look:#?}");
 
-    let sets = listed(&mut host, &[], None);
+    let sets = listed(&host, 0);
     let (in_use, processes) = of(&sets, "in-use");
     assert_eq!((in_use.len(), processes), (10, 10 * per_session), "{sets:#?}");
     assert!(sets.iter().all(|set| set.class == "in-use" && set.servers == 3), "{sets:#?}");
-    listed(&mut host, &["--finished", "--yes"], None);
+    ended(&host, &["--finished"]);
     let look = host.look();
     assert_eq!(look.servers.len() + look.relays.len(), 10 * per_session, "{look:#?}");
     host.stop();
@@ -143,10 +148,10 @@ fn sessions_of_2026_9_6_are_in_use_until_the_gateway_dies() {
     let left = left.unwrap_or_else(|seen| panic!("{seen:#?}\n{}", host.log()));
     table::row(test, "after SIGKILL of the gateway", &host.look());
     assert_eq!(left.len(), 1, "{left:#?}");
-    let sets = listed(&mut host, &[], Some(FOUND));
+    let sets = listed(&host, FOUND);
     let (orphans, processes) = of(&sets, "orphan");
     assert_eq!((orphans.len(), processes, sets.len()), (1, 1, 1), "{sets:#?}");
-    host.station.ok(&["reap", "--foreign", "--yes"]);
+    ended(&host, &[]);
     host.assert_empty();
 }
 

@@ -27,6 +27,19 @@ impl Version {
         }
     }
 
+    /// The variables that switch off what no test uses. 2026.4.15 answers nothing without its bundled plugins.
+    const fn less(self) -> &'static [&'static str] {
+        match self {
+            Self::V2026_4_15 => &[
+                "OPENCLAW_SKIP_CHANNELS",
+                "OPENCLAW_SKIP_ACPX_RUNTIME",
+                "OPENCLAW_SKIP_BROWSER_CONTROL_SERVER",
+                "OPENCLAW_SKIP_CANVAS_HOST",
+            ],
+            Self::V2026_9_6 => &["OPENCLAW_SKIP_CHANNELS", "OPENCLAW_DISABLE_BUNDLED_PLUGINS"],
+        }
+    }
+
     /// Processes that OpenClaw itself spends on one `npx -y` server: npx, sh, node, and what it adds.
     pub(crate) const fn processes_per_server(self) -> usize {
         match self {
@@ -36,8 +49,8 @@ impl Version {
     }
 }
 
-/// How long a turn of a host may take. A fresh gateway loads plugins for tens of seconds on a busy machine.
-pub(crate) const TURN: Duration = Duration::from_secs(180);
+/// How long a turn of a host may take: seconds on a machine of its own, minutes on a busy one.
+pub(crate) const TURN: Duration = Duration::from_secs(300);
 
 /// What one look at the processes below a host found.
 #[derive(Debug, Default)]
@@ -105,8 +118,8 @@ impl OpenClaw {
             ("HOME".to_owned(), home.display().to_string()),
             ("LANG".to_owned(), "C.UTF-8".to_owned()),
             ("TMPDIR".to_owned(), station.path("tmp").display().to_string()),
-            ("OPENCLAW_SKIP_CHANNELS".to_owned(), "1".to_owned()),
         ]);
+        env.extend(version.less().iter().map(|name| ((*name).to_owned(), "1".to_owned())));
         let path = std::env::var("PATH").unwrap_or_default();
         env.insert("PATH".to_owned(), format!("{}:{path}", modules.join(".bin").display()));
         // A host passes HOME on to its servers and nothing of ours: the state dir is the one a shim finds by itself.
@@ -244,19 +257,19 @@ impl OpenClaw {
         jobs
     }
 
-    /// How many cron runs this host's own records call ended.
+    /// How many cron runs this host's own records call ended, and well.
     fn ended_cron_runs(&self) -> usize {
         match self.version {
             Version::V2026_4_15 => {
                 let runs = std::fs::read_dir(self.state().join("cron/runs"));
                 let ended = |path: &Path| {
                     let text = std::fs::read_to_string(path).unwrap_or_default();
-                    text.lines().filter(|line| line.contains("\"action\":\"finished\"")).count()
+                    text.lines().filter(|line| line.contains("\"status\":\"ok\"")).count()
                 };
                 runs.map_or(0, |runs| runs.flatten().map(|entry| ended(&entry.path())).sum())
             }
             Version::V2026_9_6 => {
-                let sql = "SELECT count(*) FROM cron_run_receipts WHERE status != 'running'";
+                let sql = "SELECT count(*) FROM cron_run_receipts WHERE status = 'ok'";
                 query(&self.state().join("state/openclaw.sqlite"), sql).trim().parse().unwrap_or(0)
             }
         }
