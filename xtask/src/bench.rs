@@ -9,6 +9,8 @@ pub(crate) enum What {
     Contain,
     /// The gateway at rest.
     Idle,
+    /// Shims for other hosts, and servers behind them.
+    Wrap,
 }
 
 pub(crate) fn run(what: What) -> anyhow::Result<()> {
@@ -16,6 +18,7 @@ pub(crate) fn run(what: What) -> anyhow::Result<()> {
     let (package, bench) = match what {
         What::Contain => ("wrasse-contain", "contain"),
         What::Idle => ("wrasse", "idle"),
+        What::Wrap => ("wrasse", "wrap"),
     };
     start(&mut cargo(&["bench", "--locked", "-p", package, "--bench", bench]))
 }

@@ -45,7 +45,7 @@ enum Task {
     Deps,
     /// Print measured rows beside their budgets
     Bench {
-        /// contain: trees and guardians; idle: the gateway at rest
+        /// contain: trees and guardians; idle: the gateway at rest; wrap: shims for other hosts
         what: bench::What,
     },
     /// SIGKILL parts of a busy Wrasse at random instants, and look for what is left and who was hit

@@ -73,11 +73,14 @@ pub struct ShimRow {
     pub name: String,
     /// The server's command line, secrets left out.
     pub command: Vec<String>,
-    /// Who may use its server: `private` or `shared`.
+    /// Who may use its server: `private` or `shared`; `broker` for who has a shared one.
     pub scope: String,
     /// What ends a server of it while the host lives, in words.
     #[serde(default)]
     pub ends: String,
+    /// The shims that share its server, where it is a broker.
+    #[serde(default)]
+    pub shared_by: Vec<u32>,
     /// When it was started.
     pub since: UnixMillis,
     /// Its servers: none while it is idle.
@@ -119,6 +122,7 @@ impl ShimRow {
             command,
             scope: scope.to_owned(),
             ends: String::new(),
+            shared_by: Vec::new(),
             since: UnixMillis::now(),
             instances: Vec::new(),
         }

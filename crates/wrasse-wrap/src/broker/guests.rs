@@ -90,6 +90,13 @@ impl Guests {
         some.map(|(id, _)| *id).collect()
     }
 
+    /// The processes of those that are attached.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        let attached = self.guests.values().filter(|guest| guest.standing == Standing::Attached);
+        let pids = attached.filter_map(|guest| guest.stream.peer_cred().ok()?.pid());
+        pids.filter_map(|pid| u32::try_from(pid).ok()).collect()
+    }
+
     /// Whether anybody has said what for.
     pub(super) fn is_wanted(&self) -> bool {
         self.guests.values().any(|guest| guest.standing != Standing::Stranger)

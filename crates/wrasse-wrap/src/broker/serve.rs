@@ -17,6 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use wrasse_contain::Ladder;
 use wrasse_scope::clock::{self, BootInstant};
+use wrasse_types::format_duration;
 
 use super::frame::{BYE, Ending, FORMAT, Frame, Hello, Welcome, greeting};
 use super::guests::{Did, Guests, Read, Standing};
@@ -40,6 +41,8 @@ const LOCK_EVERY: Duration = Duration::from_millis(20);
 const FIRST_WITHIN: Duration = Duration::from_secs(10);
 /// How long last words may take to reach the shims.
 const FLUSH: Duration = Duration::from_secs(2);
+/// How often the number of calls is written down, at most.
+const NOTE: Duration = Duration::from_secs(5);
 /// What may wait for the server before shims are read no further.
 const QUEUE_MAX: usize = 1024 * 1024;
 
@@ -77,6 +80,8 @@ struct Broker {
     slot: Slot,
     launcher: Launcher,
     row: Row,
+    /// How many calls the ledger knows of, and since when.
+    noted: (u64, BootInstant),
     signals: Signals,
 }
 
@@ -175,6 +180,7 @@ impl Broker {
             slot,
             launcher,
             row,
+            noted: (0, now),
             signals: Signals::new().map_err(said)?,
         };
         Ok(Some((broker, lock)))
@@ -187,6 +193,7 @@ impl Broker {
             self.handle(event, &buffers);
             self.obey();
             self.cut_off();
+            self.note_calls();
         }
         self.close_door();
         self.slot.abandon();
@@ -287,7 +294,8 @@ impl Broker {
         } else if let Some(at) = self.hub.idle_at(now)
             && now >= at
         {
-            self.end("was ended after its idle time without a call");
+            let idle = format_duration(self.hub.idle().unwrap_or_default());
+            self.end(&format!("was ended after {idle} without a call"));
         }
     }
 
@@ -343,13 +351,40 @@ impl Broker {
             guest.standing = Standing::Attached;
             self.guests.push(id, greeting(&Welcome::Attached { pid: std::process::id() }));
         }
+        self.note_guests();
+    }
+
+    /// Writes down who shares the server, for `wrasse ps`.
+    fn note_guests(&self) {
+        let ends = match self.hub.idle() {
+            Some(idle) => format!("after {} without a call", format_duration(idle)),
+            None => "with its last session".to_owned(),
+        };
+        let shared_by = self.guests.pids();
+        // Nothing but what is shown depends on it.
+        drop(self.row.change(|row| {
+            row.ends = ends;
+            row.shared_by = shared_by;
+        }));
+    }
+
+    /// Writes down now and then how often the server was called, likewise.
+    fn note_calls(&mut self) {
+        let calls = self.hub.tool_calls();
+        if calls != self.noted.0
+            && self.noted.1.elapsed() >= NOTE
+            && let Some(instance) = self.slot.instance()
+        {
+            self.launcher.note_calls(instance, calls);
+            self.noted = (calls, clock::now());
+        }
     }
 
     fn guest_left(&mut self, id: CallerId, leave: Leave) {
         self.guests.remove(id);
         self.hub.detach(id, clock::now());
         if self.guests.is_wanted() {
-            return;
+            return self.note_guests();
         }
         match (self.phase, leave) {
             (Phase::Serving, Leave::InOrder) => self.end("was ended with its last session"),

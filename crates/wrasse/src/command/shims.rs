@@ -29,6 +29,7 @@ fn shim(row: &ShimRow) -> Value {
         "scope": row.scope,
         "since": row.since,
         "ends": row.ends,
+        "shared_by": row.shared_by,
         "host": row.host.as_ref().map(|host| json!({ "pid": host.pid, "name": host.name })),
         "servers": row.instances.iter().map(server).collect::<Value>(),
     })
@@ -57,14 +58,21 @@ fn tree(row: &InstanceRow) -> (usize, u64) {
 pub(crate) fn show(shims: &[ShimRow]) {
     let now = UnixMillis::now();
     let running = shims.iter().filter(|row| !row.instances.is_empty()).count();
-    line(format_args!("wrapped for other hosts: {} shims, {running} with a server", shims.len()));
+    let brokers = shims.iter().filter(|row| is_broker(row)).count();
+    let shared = if brokers > 0 { format!(", {brokers} of them shared") } else { String::new() };
+    let count = shims.len() - brokers;
+    line(format_args!("wrapped for other hosts: {count} shims, {running} servers{shared}"));
     let rows: Vec<_> = shims.iter().map(|row| cells(row, now)).collect();
     table(&["SHIM", "SERVER", "HOST", "PID", "MEM", "AGE", "CALLS", "ENDS"], &rows);
 }
 
 fn cells(row: &ShimRow, now: UnixMillis) -> Vec<String> {
     let host = row.host.as_ref();
-    let host = host.map_or_else(|| "?".to_owned(), |host| format!("{} {}", host.name, host.pid));
+    let host = match host {
+        Some(host) => format!("{} {}", host.name, host.pid),
+        None if is_broker(row) => format!("{} sessions", row.shared_by.len()),
+        None => "?".to_owned(),
+    };
     let first = row.instances.first();
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     vec![
@@ -75,7 +83,11 @@ fn cells(row: &ShimRow, now: UnixMillis) -> Vec<String> {
         or_none(first.map(|row| ByteSize(tree(row).1).to_string())),
         or_none(first.map(|row| format_duration(now.since(row.since)))),
         or_none(first.map(|row| row.calls.to_string())),
-        if first.is_some() { row.ends.clone() } else { "starts when called".to_owned() },
+        match (first, row.scope.as_str()) {
+            (Some(_), _) => row.ends.clone(),
+            (None, "shared") => "its server is a broker's".to_owned(),
+            (None, _) => "starts when called".to_owned(),
+        },
     ]
 }
 
@@ -92,28 +104,52 @@ pub(crate) fn why(common: &Common, pid: u32) -> Option<ExitCode> {
 
 fn story(row: &ShimRow, instance: Option<&InstanceRow>, pid: u32) -> Value {
     let host = row.host.as_ref();
-    let host = host.map_or_else(
-        || "a process outside this pid namespace".to_owned(),
-        |host| format!("{} (pid {})", host.name, host.pid),
-    );
+    let host = match host {
+        Some(host) => format!("{} (pid {})", host.name, host.pid),
+        None if is_broker(row) => sessions(row),
+        None => "a process outside this pid namespace".to_owned(),
+    };
+    let keeper = if is_broker(row) { "broker" } else { "shim" };
     let now = UnixMillis::now();
     match instance {
         None => json!({
-            "title": format!("pid {pid} is the shim of {} (wrasse wrap), for {host}", row.name),
+            "title": format!("pid {pid} is the {keeper} of {} (wrasse wrap), for {host}", row.name),
             "command": row.command.join(" "),
             "server": match row.instances.first().and_then(|row| row.server.as_ref()) {
                 Some(server) => format!("runs as pid {}, ends {}", server.pid, row.ends),
                 None => "none: it starts when it is called".to_owned(),
             },
-            "ends": "when its host closes its stdin or is gone, and its server with it",
+            "ends": if is_broker(row) {
+                "with its server, which ends with its last session"
+            } else {
+                "when its host closes its stdin or is gone, and its server with it"
+            },
         }),
         Some(instance) => json!({
             "title": format!("pid {pid} belongs to {}, wrapped for {host}", row.name),
             "command": row.command.join(" "),
-            "held by": format!("shim {} under guardian {}", row.process.pid, instance.guardian.pid),
+            "held by": format!("{keeper} {} under guardian {}", row.process.pid, instance.guardian.pid),
             "started": format!("{} ago, for a call; {} calls written down", format_duration(now.since(instance.since)), instance.calls),
-            "ends": format!("{}; at once when {host} or the shim is gone", row.ends),
-            "to end it": format!("kill {}   ends shim and tree gently; the host has to start the server anew", row.process.pid),
+            "ends": if is_broker(row) {
+                format!("{}; at once when the broker or the last session is gone", row.ends)
+            } else {
+                format!("{}; at once when {host} or the shim is gone", row.ends)
+            },
+            "to end it": if is_broker(row) {
+                format!("kill {}   ends broker and tree gently; the next call starts both anew", row.process.pid)
+            } else {
+                format!("kill {}   ends shim and tree gently; the host has to start the server anew", row.process.pid)
+            },
         }),
     }
+}
+
+/// Whether it has a server that others share.
+fn is_broker(row: &ShimRow) -> bool {
+    row.scope == "broker"
+}
+
+fn sessions(row: &ShimRow) -> String {
+    let pids: Vec<String> = row.shared_by.iter().map(u32::to_string).collect();
+    format!("the sessions of shims {}", pids.join(", "))
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use wrasse_testkit::hosted::Hosted;
 use wrasse_testkit::processes::Process;
-use wrasse_testkit::station::{PATIENCE, Station};
+use wrasse_testkit::station::{PATIENCE, Station, eventually};
 
 const KILL: i32 = 9;
 
@@ -207,7 +207,7 @@ fn a_killed_broker_takes_its_server_along_and_the_next_call_starts_another() {
         let started = station.path("started");
         let held =
             one.ask("tools/call", &json!({ "name": "hold", "arguments": { "started": started } }));
-        wrasse_testkit::station::eventually("the call is in flight", PATIENCE, || started.exists());
+        eventually("the call is in flight", PATIENCE, || started.exists());
         let killed = broker(&mut station);
         assert_eq!(station.oracle.signal(&[killed], KILL), 1);
         let error = one.answer(held)["error"].clone();
@@ -237,6 +237,10 @@ fn a_server_that_dies_is_told_to_all() {
     count(&mut two);
     let error = one.call("crash", &json!({}))["error"].clone();
     assert!(error["message"].as_str().unwrap().contains("exited with code 3"), "{error}");
+    // What is called before the news has come may have been on its way to the server.
+    eventually("both sessions have heard of it", PATIENCE, || {
+        station.log().matches("wrasse-fixture exited with code 3").count() == 2
+    });
     for host in [&mut two, &mut one] {
         let text = host.call_text("counter", &json!({}));
         assert!(text.contains("exited with code 3"), "{text}");
@@ -245,6 +249,33 @@ fn a_server_that_dies_is_told_to_all() {
     for host in [one, two] {
         assert_eq!(host.end(&mut station), 0);
     }
+    assert_flat(&mut station);
+}
+
+/// The shim that started it is gone before it comes: the broker does not wait for ever.
+#[test]
+fn a_broker_that_nobody_comes_to_ends() {
+    let mut station = Station::new();
+    let shim = station.program("wrasse-shim").display().to_string();
+    let fixture = station.program("wrasse-fixture").display().to_string();
+    let state = station.path("state").display().to_string();
+    let version = env!("CARGO_PKG_VERSION");
+    let (own, shims) = (
+        format!("wrasse-broker-arguments/{version}/1"),
+        format!("wrasse-shim-arguments/{version}/1"),
+    );
+    let words = [
+        &shim, &own, "start", "key", &shims, "fix", "30s", "shared", "lazy", &state, "--",
+        &fixture, "f-daemon",
+    ];
+    let argv = words.map(str::to_owned);
+    let pid = station.spawn(&argv);
+    assert_eq!(station.oracle.exit_code(pid, PATIENCE), Some(0), "{}", station.log());
+    let up = station.oracle.wait_until(PATIENCE, |seen| {
+        seen.iter().any(|process| process.cmdline.ends_with("f-daemon"))
+    });
+    assert!(up.is_ok(), "{up:#?}");
+    wait_no_server(&mut station);
     assert_flat(&mut station);
 }
 

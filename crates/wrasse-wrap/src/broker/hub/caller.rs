@@ -73,6 +73,10 @@ impl Hub {
                 What::Call
             }
             "subscriptions/listen" => What::Listen,
+            "tools/call" => {
+                self.tool_calls += 1;
+                What::Call
+            }
             "ping"
             | "tools/list"
             | "resources/list"

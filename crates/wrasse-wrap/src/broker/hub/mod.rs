@@ -119,6 +119,7 @@ pub(super) struct Hub {
     tasks: HashMap<String, Task>,
     level: Option<Level>,
     refused: bool,
+    tool_calls: u64,
     used_at: BootInstant,
 }
 
@@ -137,6 +138,7 @@ impl Hub {
             tasks: HashMap::new(),
             level: None,
             refused: false,
+            tool_calls: 0,
             used_at: now,
         }
     }
@@ -191,12 +193,18 @@ impl Hub {
         self.settle_level();
     }
 
-    /// How long until the server has been idle for as long as every caller allows; `None` while it is in use.
-    pub(super) fn idle_at(&self, now: BootInstant) -> Option<BootInstant> {
+    /// How long an unused server stays: for as long as any caller allows; `None` for as long as there are callers.
+    pub(super) fn idle(&self) -> Option<Duration> {
         let mut idle = Duration::ZERO;
         for caller in self.callers.values() {
             idle = idle.max(caller.idle?);
         }
+        Some(idle)
+    }
+
+    /// When the server has been idle for as long as any caller allows; `None` while it is in use.
+    pub(super) fn idle_at(&self, now: BootInstant) -> Option<BootInstant> {
+        let idle = self.idle()?;
         let busy = self.calls.values().any(|call| match call.what {
             What::Listen | What::Own => false,
             What::Opening | What::Call | What::Subscribe(_) | What::Plain => !call.cancelled,
@@ -207,6 +215,11 @@ impl Hub {
         let followed = !self.subscriptions.is_empty() || self.tasks.values().any(at_work);
         let in_use = busy || asked || followed;
         (!in_use).then(|| self.used_at + idle)
+    }
+
+    /// How many tool calls the server was given.
+    pub(super) fn tool_calls(&self) -> u64 {
+        self.tool_calls
     }
 
     /// How many requests are in flight.
