@@ -6,6 +6,7 @@
 //! shares, before its tree is ended: a process that forks counts double until it executes something else.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -137,6 +138,7 @@ pub(crate) struct Accounts {
     known: Mutex<Known>,
     trees: Mutex<bool>,
     some: Condvar,
+    on_demand: AtomicBool,
 }
 
 /// Memory of processes whose resident pages have not changed since it was read.
@@ -154,6 +156,11 @@ impl Accounts {
     pub(crate) fn wake(&self) {
         *self.trees.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.some.notify_one();
+    }
+
+    /// From now on nothing is counted unless somebody asks.
+    pub(crate) fn only_on_demand(&self) {
+        self.on_demand.store(true, Ordering::Release);
     }
 
     fn wait_for_trees(&self) {
@@ -242,7 +249,7 @@ fn memory(process: &Reading, known: &Known) -> Memory {
 pub(crate) fn run(registry: &Registry) {
     loop {
         let mut guardians = registry.guardians();
-        if guardians.is_empty() {
+        if guardians.is_empty() || registry.accounts.on_demand.load(Ordering::Acquire) {
             registry.accounts.wait_for_trees();
             continue;
         }

@@ -340,6 +340,12 @@ impl Containment {
         self.inner.registry.guardian(guardian_pid)?.past().last()
     }
 
+    /// Counts nothing from now on but by [`Containment::count_now`]: for a process whose trees have no limits and whose
+    /// figures nobody reads, so that it does not look at every process once a second.
+    pub fn count_on_demand(&self) {
+        self.inner.registry.accounts.only_on_demand();
+    }
+
     /// Counts every tree of this process now, and does not wait for the next tick.
     pub fn count_now(&self) -> Vec<TreeAccount> {
         self.inner.registry.accounts.count(&self.inner.registry.guardians())

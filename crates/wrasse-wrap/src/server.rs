@@ -62,6 +62,8 @@ impl Launcher {
         let containment = Containment::start(options).map_err(|error| {
             format!("nothing can be contained here: {}; wrasse doctor says more", said(&error))
         })?;
+        // No limits here, and `wrasse ps` counts for itself.
+        containment.count_on_demand();
         *made = Some(containment.clone());
         Ok(containment)
     }

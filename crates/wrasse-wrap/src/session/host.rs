@@ -58,6 +58,7 @@ impl Session {
                 What::Opening { key }
             }
             "ping" if self.stage != Stage::Ready => return self.answer_empty(id),
+            "ping" => What::Ping,
             "logging/setLevel" => {
                 self.log_level = envelope.params.map(ToOwned::to_owned);
                 if self.stage != Stage::Ready && self.declares("logging") {
@@ -164,7 +165,9 @@ impl Session {
     }
 
     pub(super) fn send(&mut self, id: Id, what: What, line: Vec<u8>, now: BootInstant) {
-        self.used(now);
+        if what.is_use() {
+            self.used(now);
+        }
         if matches!(what, What::Call { .. }) {
             self.calls_here += 1;
             self.counts.calls += 1;

@@ -118,7 +118,23 @@ enum What {
     Subscribe { uri: String },
     Unsubscribe { uri: String },
     Listen,
+    Ping,
     Other,
+}
+
+impl What {
+    /// Whether it is a use of the server. Who only asks whether it is there, or what it offers, does not use it; a host
+    /// that does so every few seconds would keep it for ever. `// failure mode E9`
+    fn is_use(&self) -> bool {
+        match self {
+            Self::List { .. } | Self::Listen | Self::Ping => false,
+            Self::Opening { .. }
+            | Self::Call { .. }
+            | Self::Subscribe { .. }
+            | Self::Unsubscribe { .. }
+            | Self::Other => true,
+        }
+    }
 }
 
 /// A request of the host that waits for the server.
@@ -318,7 +334,7 @@ impl Session {
         let idle = self.options.idle?;
         let called = self.pending.values().any(|pending| {
             let waits = match &pending.what {
-                What::Listen => false,
+                What::Listen | What::Ping => false,
                 What::Opening { .. } => !self.host_ready,
                 What::List { .. }
                 | What::Call { .. }

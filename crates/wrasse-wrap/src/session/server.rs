@@ -121,11 +121,13 @@ impl Session {
             self.counts.stray_answers += 1;
             return;
         };
-        self.used(now);
         self.answered_here = true;
         let Some(envelope) = Envelope::read(&line) else { return };
         let failed = envelope.error.is_some();
         let Pending { what, .. } = pending;
+        if what.is_use() {
+            self.used(now);
+        }
         match what {
             What::Opening { key } => {
                 let answer = answer_of(&envelope);
@@ -162,6 +164,7 @@ impl Session {
                 }
                 self.listens.retain(|listen| listen.id != *id);
             }
+            What::Ping => {}
             What::Other => {
                 let task = envelope.in_result("taskId");
                 let status = envelope.in_result("status");

@@ -199,6 +199,23 @@ fn a_question_of_the_server_keeps_it_for_a_time() {
 }
 
 #[test]
+fn who_only_asks_what_there_is_keeps_nothing() {
+    let mut scene = Scene::new(&learnt());
+    scene.initialize();
+    scene.host(call(1));
+    scene.ready();
+    scene.server(done(1));
+    for second in (5..30).step_by(5) {
+        assert_eq!(scene.tick(second), []);
+        for method in ["ping", "tools/list"] {
+            scene.host(json!({ "id": second, "method": method }));
+            scene.server(json!({ "id": second, "result": { "tools": [] } }));
+        }
+    }
+    assert_eq!(scene.tick(30), [Output::Stop]);
+}
+
+#[test]
 fn a_task_keeps_its_server() {
     let mut scene = Scene::new(&learnt());
     scene.initialize();

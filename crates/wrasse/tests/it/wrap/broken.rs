@@ -5,7 +5,7 @@ use wrasse_testkit::station::Station;
 
 use super::{assert_flat, learn, wrap};
 
-// failure mode: a call whose outcome is unknown is repeated (G7)
+// failure mode J9: a call repeated after a reconnect acts twice
 #[test]
 fn a_server_that_dies_in_a_call_is_said_and_not_repeated() {
     let mut station = Station::new();

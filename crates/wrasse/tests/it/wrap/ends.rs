@@ -24,7 +24,7 @@ fn called(station: &mut Station, flags: &[&str], server: &str) -> (Hosted, u32) 
     (host, shim)
 }
 
-// failure mode A1: the host is killed
+// failure mode F1: the host is killed and its servers live on
 #[test]
 fn a_killed_host_leaves_nothing() {
     for server in SERVERS {
@@ -50,6 +50,22 @@ fn a_killed_shim_leaves_no_process_and_the_next_one_tidies_its_row() {
         assert!(left.is_ok(), "{server}: {left:#?}\n{}", station.log());
         assert_eq!(rows(&station).len(), 1, "nobody was left to remove it");
         learn(&mut station, &[server]);
+        assert_flat(&mut station);
+    }
+}
+
+/// The guardian dies: the shim ends what it was above, says so, and starts anew.
+#[test]
+fn a_killed_guardian_costs_one_instance() {
+    for server in ["f-ok", "f-daemon"] {
+        let mut station = Station::new();
+        let (mut host, _) = called(&mut station, &["--idle", "off"], server);
+        let guardian = pid_of(&row(&station)["instances"][0]["guardian"]);
+        assert_eq!(station.oracle.signal(&[guardian], KILL), 1);
+        host.wait_servers(&mut station, 0, PATIENCE);
+        let next = host.call_text("echo", &json!({ "text": "again" }));
+        assert!(next.starts_with("again") && next.contains("restarted"), "{next}");
+        assert_eq!(host.end(&mut station), 0);
         assert_flat(&mut station);
     }
 }
@@ -130,6 +146,55 @@ fn a_signal_is_the_ladder_and_a_second_one_is_not() {
     let lives = |process: &Process| process.pid == shim && process.state != 'Z';
     let left = station.oracle.wait_until(PATIENCE, |seen| !seen.iter().any(lives));
     assert!(left.is_ok() && began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+    assert_eq!(host.end(&mut station), 0);
+    assert_flat(&mut station);
+}
+
+/// A host that says everything at once and closes: what it asked is answered, as it is without a shim.
+#[test]
+fn a_host_that_does_not_wait_gets_its_answers() {
+    let mut station = Station::new();
+    for _ in 0..2 {
+        let mut host = wrap(&mut station, &[], &["protocol"]);
+        let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {} });
+        let opened = host.ask("initialize", &params);
+        host.notify("notifications/initialized", &json!({}));
+        let called = host.ask("tools/call", &json!({ "name": "state", "arguments": {} }));
+        host.close();
+        assert!(host.answer(opened)["result"].is_object());
+        assert!(host.answer(called).to_string().contains("tools/call"));
+        assert_eq!(host.end(&mut station), 0);
+    }
+    assert_flat(&mut station);
+}
+
+/// The server reads nothing and the host has more to say: its end is noticed all the same.
+#[test]
+fn a_full_pipe_does_not_hide_the_end_of_the_host() {
+    let mut station = Station::new();
+    let mut host = wrap(&mut station, &[], &["f-stdin-stop"]);
+    host.initialize(&json!({}));
+    host.ask("tools/call", &json!({ "name": "echo", "arguments": { "text": "x" } }));
+    // More than the shim takes from a host that its server does not hear; the rest fits into the pipe.
+    for bytes in [1200 << 10, 30 << 10] {
+        host.notify("notifications/custom", &json!({ "text": "x".repeat(bytes) }));
+    }
+    assert_eq!(host.end(&mut station), 0);
+    assert_flat(&mut station);
+}
+
+/// `nohup` means it.
+#[test]
+fn an_ignored_hangup_stays_ignored() {
+    let mut station = Station::new();
+    let mut argv = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"].map(ToOwned::to_owned).to_vec();
+    argv.extend([station.wrasse().display().to_string(), "wrap".to_owned(), "--".to_owned()]);
+    argv.extend(fixture(&station, &["f-ok"]));
+    let mut host = Hosted::start(&mut station, &argv);
+    host.initialize(&json!({}));
+    let shim = host.shim(&mut station);
+    assert_eq!(station.oracle.signal(&[shim], 1), 1);
+    assert_eq!(host.call_text("echo", &json!({ "text": "here" })), "here");
     assert_eq!(host.end(&mut station), 0);
     assert_flat(&mut station);
 }
