@@ -3,6 +3,7 @@
 mod broken;
 mod ends;
 mod lazy;
+mod nested;
 mod proxy;
 
 use std::path::PathBuf;
