@@ -24,6 +24,9 @@ const TOGETHER_MS: i64 = 30_000;
 /// A daemon may have been started this long after the last that its session's records say.
 const AFTERWARDS_MS: i64 = 60_000;
 
+/// What is known by its program alone may be anybody's.
+const OTHERWISE: &str = "it runs a server's program, but not as the configuration starts it";
+
 /// What to look at.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -183,6 +186,8 @@ impl Judge<'_> {
     fn unheld(&mut self, tree: &Tree, busy: &BTreeSet<usize>) -> (Class, String) {
         let unknown = |why: String| (Class::Unknown, why);
         match &tree.hold {
+            // One program serves many ends: `ssh` to a server, and a tunnel that its script left on purpose.
+            Hold::Nobody if tree.evidence == Evidence::Program => unknown(OTHERWISE.to_owned()),
             Hold::Nobody => (
                 Class::Orphan,
                 "no live host above it, and nobody holds its stdin or reads its stdout".to_owned(),
@@ -274,7 +279,7 @@ type Judgement = Result<(Class, usize), (Class, String)>;
 fn class_of(verdict: Verdict, tree: &Tree, host: &LiveHost) -> Judgement {
     let unknown = |why: &str| Err((Class::Unknown, why.to_owned()));
     if tree.evidence == Evidence::Program {
-        return unknown("it runs a server's program, but not as the configuration starts it");
+        return unknown(OTHERWISE);
     }
     if tree.started_at < host.started_at {
         return unknown("it is older than the host that holds it");
@@ -345,5 +350,39 @@ pub(super) fn finish(report: &mut Report) {
         .sort_by_key(|set| (set.class, set.since(), set.trees.first().map(|tree| tree.root)));
     for (index, set) in report.sets.iter_mut().enumerate() {
         set.number = index + 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::processes::Identity;
+    use super::*;
+
+    #[test]
+    fn what_nobody_holds_is_an_orphan_only_if_it_was_started_as_configured() {
+        let around = Surroundings { env: BTreeMap::new(), home: None, cwd: "/".into() };
+        let processes = Processes::default();
+        let mut judge = Judge {
+            processes: &processes,
+            hosts: &[],
+            servers: &[],
+            around: &around,
+            notes: Vec::new(),
+        };
+        let mut class = |evidence| {
+            let root = Identity { pid: u32::MAX, start_ticks: 0 };
+            let tree = Tree {
+                server: 0,
+                evidence,
+                root,
+                members: vec![root],
+                started_at: UnixMillis::new(0),
+                memory_bytes: 0,
+                hold: Hold::Nobody,
+            };
+            judge.unheld(&tree, &BTreeSet::new()).0
+        };
+        assert_eq!(class(Evidence::CommandLine), Class::Orphan);
+        assert_eq!(class(Evidence::Program), Class::Unknown);
     }
 }

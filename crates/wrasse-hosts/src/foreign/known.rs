@@ -194,12 +194,14 @@ pub(super) fn substituted(text: &str, env: &BTreeMap<String, String>) -> String 
 }
 
 fn found(command: &str, path: Option<&str>) -> Option<PathBuf> {
-    if command.contains('/') {
-        return std::fs::canonicalize(command).ok();
-    }
-    std::env::split_paths(path.unwrap_or("/usr/local/bin:/usr/bin:/bin"))
-        .find_map(|folder| std::fs::canonicalize(folder.join(command)).ok())
-        .filter(|file| !is_general(base(&file.to_string_lossy())))
+    let file = if command.contains('/') {
+        std::fs::canonicalize(command).ok()
+    } else {
+        std::env::split_paths(path.unwrap_or("/usr/local/bin:/usr/bin:/bin"))
+            .find_map(|folder| std::fs::canonicalize(folder.join(command)).ok())
+    };
+    // A name of its own may lead to an interpreter, or to a box of many programs.
+    file.filter(|file| !is_general(base(&file.to_string_lossy())))
 }
 
 #[cfg(test)]
@@ -277,6 +279,12 @@ mod tests {
             python.recognises(&process(&["/usr/bin/python3", "-m", "tool"])),
             Some(Evidence::CommandLine)
         );
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("own-name");
+        std::fs::write(dir.path().join("busybox"), b"").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("busybox"), &link).unwrap();
+        let many = server(link.to_str().unwrap(), &["serve"]);
+        assert_eq!(many.program, None, "a name of its own for what everybody executes");
         let me = std::env::current_exe().unwrap();
         let same = server(me.to_str().unwrap(), &["--never"]);
         let mut running = process(&["anything"]);
