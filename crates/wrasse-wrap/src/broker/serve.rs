@@ -381,7 +381,12 @@ impl Broker {
     }
 
     fn guest_left(&mut self, id: CallerId, leave: Leave) {
+        let stood = self.guests.get(id).map(|guest| guest.standing);
         self.guests.remove(id);
+        if stood == Some(Standing::Stranger) {
+            // Another broker that looked whether one serves, see `lock`. Whom this one is for may be on the way.
+            return;
+        }
         self.hub.detach(id, clock::now());
         if self.guests.is_wanted() {
             return self.note_guests();
