@@ -131,5 +131,10 @@ fn a_deleted_session_of_2026_9_6_ends_by_the_ladder() {
     let look = host.look();
     table::row(test, "deleted", &look);
     assert!(look.servers.is_empty(), "{look:#?}");
+    // A shim takes its row out of the ledger when its tree has ended in order; one that was killed leaves it.
+    let rows = std::fs::read_dir(host.station.path("home/.wrasse/wrap/shims")).unwrap();
+    let rows: Vec<_> = rows.flatten().map(|row| std::fs::read_to_string(row.path())).collect();
+    table::note(test, &format!("{} shims were killed before they were done", rows.len()));
+    assert!(rows.is_empty(), "{rows:#?}");
     host.stop();
 }
