@@ -190,7 +190,8 @@ fn instance(value: &Value) -> Option<Instance> {
         "starting" => Progress::Starting,
         "handshaking" => Progress::Handshaking,
         "ready" if value["in_flight"].as_u64().is_some_and(|calls| calls > 0) => Progress::MidCall,
-        "ready" => Progress::Ready,
+        // Without a lease, and kept.
+        "ready" | "draining" => Progress::Ready,
         _ => Progress::Ending,
     };
     Some(Instance {

@@ -350,8 +350,10 @@ fn member_gone(aim: &Aim, at: Instant, report: &mut Report) -> Own {
         ));
         return Own::Lost;
     }
-    // The children of f-zombie exit by themselves: that is its fault, and nobody's doing.
-    if target.steady && target.name != Mode::Zombie.name() {
+    // The children of f-zombie exit by themselves, and the first fork of f-daemon while that comes up: it is their own
+    // doing.
+    let is_up = aim.stages.iter().all(|one| matches!(one, Progress::Ready | Progress::MidCall));
+    if is_up && target.steady && target.name != Mode::Zombie.name() {
         let ended =
             aim.hit.iter().filter(|id| !aim.victims.contains(&id.pid) && !table.lives(**id));
         report.broken.extend(ended.map(|id| {

@@ -191,9 +191,10 @@ pub(super) async fn close(
 }
 
 /// The warden died: nothing may outlive us now. Runs are told in the same instant as their trees are killed, and not
-/// after: one whose server died under it would go on, and end as if nothing had been.
+/// after: one whose server died under it would go on, and end as if nothing had been. Their records are waited for: what
+/// is not on record by then is ended as lost by the next start, which does not know that it was the warden.
 async fn lose_warden(composed: &Composed) {
-    let records = composed.gateway.shutdown(ShutdownWhy::WardenLost, Duration::from_secs(1));
+    let records = composed.gateway.shutdown(ShutdownWhy::WardenLost, Duration::from_secs(3));
     tokio::join!(records, composed.containment.kill_all());
 }
 
