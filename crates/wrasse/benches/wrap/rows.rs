@@ -213,42 +213,42 @@ pub(crate) fn sessions(table: &mut Table) {
         host.end();
     }
     let mut direct = 0;
-    for (what, how) in
-        [("without wrap", How::Direct), ("wrapped", How::Private), ("shared", How::Shared)]
-    {
+    let passes = [
+        ("without wrap, each called once", How::Direct, "off"),
+        ("wrapped, in use", How::Private, "off"),
+        ("wrapped, called once and idle", How::Private, IDLE),
+        ("shared, in use", How::Shared, "off"),
+        ("shared, called once and idle", How::Shared, IDLE),
+    ];
+    for (what, how, idle) in passes {
         let mut hosts: Vec<Host> = Vec::new();
         for _ in 0..SESSIONS {
             for (_, argv, tool, arguments) in &servers {
-                let mut host = place.start(how, IDLE, argv);
+                let mut host = place.start(how, idle, argv);
                 host.open();
-                // A server that needs the network for its tool answers all the same, or with a fault.
+                // A tool that wants more than these arguments answers with a fault; it was called all the same.
                 drop(host.try_call(tool, arguments));
                 hosts.push(host);
             }
         }
-        let (count, called) = below();
-        let row = |table: &mut Table, when: &str, count: usize, memory: u64, direct: u64| {
-            table.row(
-                format!("10 sessions × 3 servers, {what}, {when}"),
-                format!("{} ({count} processes)", mib(memory)),
-                if how == How::Direct {
-                    "-".to_owned()
-                } else {
-                    format!("without wrap: {}", mib(direct))
-                },
-                "-",
-                Verdict::NoBudget,
-            );
-        };
-        if how == How::Direct {
-            direct = called;
-            row(table, "each called once", count, called, direct);
-        } else {
-            row(table, "just called, some still up", count, called, direct);
-            settle(SESSIONS * servers.len());
-            let (count, idle) = below();
-            row(table, "idle", count, idle, direct);
+        if idle == IDLE {
+            settle(hosts.len());
         }
+        let (count, memory) = below();
+        let beside = match how {
+            How::Direct => {
+                direct = memory;
+                "-".to_owned()
+            }
+            How::Private | How::Shared => format!("without wrap: {}", mib(direct)),
+        };
+        table.row(
+            format!("10 sessions × 3 servers, {what}"),
+            format!("{} ({count} processes)", mib(memory)),
+            beside,
+            "-",
+            Verdict::NoBudget,
+        );
         for host in hosts {
             host.end();
         }
