@@ -287,9 +287,9 @@ fn class_of(verdict: Verdict, tree: &Tree, host: &LiveHost) -> Judgement {
     match verdict {
         Verdict::Over(session) => Ok((Class::Finished, session)),
         Verdict::Open(session) => Ok((Class::InUse, session)),
-        Verdict::Either => {
-            unknown("it may be of a session that ended, or of one that can be continued")
-        }
+        Verdict::Either => unknown(
+            "it may be of a session that ended, or of one that can be continued, or of none on record",
+        ),
         Verdict::Nobody => unknown("no run on record was being set up when it started"),
         Verdict::Contradiction => {
             unknown("more of this server were started then than the runs on record can have")

@@ -8,7 +8,7 @@
 
 use wrasse_types::UnixMillis;
 
-use super::openclaw::{Fate, Session};
+use super::openclaw::{Begins, Fate, Session};
 
 /// Whose one server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,15 @@ pub(super) fn verdicts(starts: &[UnixMillis], sessions: &[Session]) -> Vec<Verdi
             found
         })
         .collect();
-    let over = |session: &usize| matches!(sessions[*session].fate, Fate::Over(_));
+    // That a session is over says nothing about a server that is only perhaps its.
+    let surely = |start: usize, session: usize| {
+        let spans = sessions[session].spans.iter();
+        spans.filter(|span| span.holds(starts[start])).any(|span| span.begins == Begins::Recorded)
+    };
+    let over = |start: usize, session: &usize| {
+        matches!(sessions[*session].fate, Fate::Over(_)) && surely(start, *session)
+    };
+    let open = |session: &usize| sessions[*session].fate == Fate::Open;
     let all: Vec<usize> = (0..starts.len()).collect();
     (0..starts.len())
         .map(|start| {
@@ -66,11 +74,13 @@ pub(super) fn verdicts(starts: &[UnixMillis], sessions: &[Session]) -> Vec<Verdi
                     .filter(|session| kind(session))
                     .any(|session| hand_out(&group, &candidates, Some((start, *session))).is_some())
             };
-            match (possible(&over), possible(&|session| !over(session))) {
-                (true, false) => Verdict::Over(of),
-                (false, true) => Verdict::Open(of),
-                (true, true) => Verdict::Either,
-                (false, false) => Verdict::Contradiction,
+            let is_over = |session: &usize| over(start, session);
+            let is_neither = |session: &usize| !is_over(session) && !open(session);
+            match (possible(&is_over), possible(&open), possible(&is_neither)) {
+                (true, false, false) => Verdict::Over(of),
+                (false, true, false) => Verdict::Open(of),
+                (false, false, false) => Verdict::Contradiction,
+                (_, _, _) => Verdict::Either,
             }
         })
         .collect()
@@ -152,7 +162,10 @@ mod tests {
             fate,
             outcome: None,
             last: None,
-            spans: spans.iter().map(|(from, to)| Span { from: *from, to: *to }).collect(),
+            spans: spans
+                .iter()
+                .map(|(from, to)| Span { begins: Begins::Recorded, from: *from, to: *to })
+                .collect(),
         }
     }
 
@@ -193,6 +206,17 @@ mod tests {
         check(&[6, 7], &sessions, &[Verdict::Over(0), Verdict::Over(1)]);
         let sessions = [session(Fate::Open, &[(0, 10)]), session(Fate::Open, &[(5, i64::MAX)])];
         check(&[6, 700], &sessions, &[Verdict::Open(0), Verdict::Open(1)]);
+    }
+
+    #[test]
+    fn what_may_be_of_a_session_that_is_over_is_not_for_that_over() {
+        let mut guessed = session(OVER, &[(0, 10)]);
+        guessed.spans[0].begins = Begins::Guessed;
+        check(&[5], &[guessed.clone()], &[Verdict::Either]);
+        // The sure one takes it, if the other has its own.
+        guessed.spans.push(Span { begins: Begins::Recorded, from: 20, to: 30 });
+        let sessions = [session(OVER, &[(4, 6)]), guessed];
+        check(&[5, 25], &sessions, &[Verdict::Over(0), Verdict::Over(1)]);
     }
 
     #[test]

@@ -13,9 +13,9 @@ use serde_json::Value;
 use wrasse_types::UnixMillis;
 
 use super::records::{
-    Ending, Fate, Records, Session, Span, is_cron_run, is_subagent, millis, text,
+    Begins, Ending, Fate, Records, Session, Span, is_cron_run, is_subagent, millis, text,
 };
-use super::subagents::{Standing, SubAgentRun, standing};
+use super::subagents::{Standing, SubAgentRun, created, standing};
 
 /// A record longer than this is not read.
 const LINE_MAX: usize = 32 << 20;
@@ -71,7 +71,7 @@ fn add_running(
             && session.spans.iter().any(|span| span.to >= due)
     });
     if let Some(session) = known {
-        session.spans = vec![Span::around(due, i64::MAX)];
+        session.spans = vec![Span::around(Begins::Recorded, due, i64::MAX)];
         return;
     }
     sessions.push(Session {
@@ -81,7 +81,7 @@ fn add_running(
         fate: Fate::Open,
         outcome: None,
         last: None,
-        spans: vec![Span::around(due, i64::MAX)],
+        spans: vec![Span::around(Begins::Recorded, due, i64::MAX)],
     });
 }
 
@@ -202,19 +202,22 @@ impl Store<'_> {
         let outcome = finished.map(|run| run.status.clone());
         let outcome = outcome.or_else(|| text(entry?.1, "status").map(str::to_owned));
         let key = entry.map(|(key, _)| (*key).to_owned());
+        let spawned = key.as_ref().and_then(|key| created(self.subagents, key));
+        let asked = finished.map(|run| run.due).or(spawned);
         Session {
             key: key.or_else(|| Some(finished?.key.clone())).unwrap_or_default(),
             label: label.map(str::to_owned),
             fate,
             outcome,
             last: last.map(UnixMillis::new),
-            spans: self.spans(finished, fate, turns, updated),
+            spans: self.spans(asked, finished, fate, turns, updated),
             id,
         }
     }
 
     fn spans(
         &self,
+        first: Option<i64>,
         finished: Option<&Finished>,
         fate: Fate,
         turns: &[i64],
@@ -224,15 +227,17 @@ impl Store<'_> {
         let mut spans = Vec::new();
         for (index, turn) in turns.iter().enumerate() {
             let before = index.checked_sub(1).and_then(|before| turns.get(before)).copied();
-            let asked = match (finished, before) {
-                // Of a firing the log says when it began.
-                (Some(run), None) if run.due <= *turn => run.due,
-                (_, before) => back(*turn).max(before.unwrap_or(i64::MIN)),
+            // Of a firing the run log says when it was due, of a sub-agent the registry when it was spawned.
+            let (begins, asked) = match (first, before) {
+                (Some(first), None) if first <= *turn => (Begins::Recorded, first),
+                (_, before) => (Begins::Guessed, back(*turn).max(before.unwrap_or(i64::MIN))),
             };
-            spans.push(Span::around(asked, *turn));
+            spans.push(Span::around(begins, asked, *turn));
         }
         match (finished, fate) {
-            (Some(run), _) if turns.is_empty() => spans.push(Span::around(run.due, run.ended)),
+            (Some(run), _) if turns.is_empty() => {
+                spans.push(Span::around(Begins::Recorded, run.due, run.ended));
+            }
             (None, Fate::Open) => spans.extend(updated.and_then(|at| self.unwritten(at, turns))),
             // What is over begins no turn.
             (Some(_), _) | (None, Fate::Over(_)) => {}
@@ -248,9 +253,9 @@ impl Store<'_> {
         let written = turns.last().copied().unwrap_or(i64::MIN);
         let to = updated.saturating_add(self.look.connect_ms);
         if to >= self.look.now {
-            Some(Span::around(from.max(written), i64::MAX))
+            Some(Span::around(Begins::Guessed, from.max(written), i64::MAX))
         } else {
-            turns.is_empty().then(|| Span::around(from, to))
+            turns.is_empty().then(|| Span::around(Begins::Guessed, from, to))
         }
     }
 

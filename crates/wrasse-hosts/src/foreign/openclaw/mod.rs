@@ -12,7 +12,7 @@ use wrasse_types::UnixMillis;
 
 pub use facts::{Blame, CHECKED_ON, Disposal, Situation, Version, disposal};
 pub use place::Place;
-pub use records::{Ending, Fate, Records, Session, Span};
+pub use records::{Begins, Ending, Fate, Records, Session, Span};
 pub use traps::{Trap, Weight, traps};
 
 /// Reads every record of a place, of both layouts. `since`: when the host that is looked at started.
@@ -40,21 +40,22 @@ pub fn last_version(place: &Place) -> Option<(String, &'static str)> {
     Some((place.touched_by()?.to_owned(), "the version that wrote its configuration last"))
 }
 
-/// Where the list of runs says when a turn was asked for, its span need not reach further back.
+/// Where the list of runs says when a turn was asked for, its span need not reach further back. Of a session that lost
+/// its key, any run that was at work when the turn was written may be the turn's.
 fn sharpen(records: &mut Records, tasks: &[sqlite::TaskRun]) {
     for session in &mut records.sessions {
-        for span in &mut session.spans {
-            let asked = tasks
-                .iter()
-                .filter(|task| task.session_key == session.key && !session.key.is_empty())
-                .filter(|task| {
-                    task.asked <= span.to
-                        && task.ended.is_none_or(|end| end >= span.to - 2 * records::SLACK_MS)
-                })
-                .map(|task| task.asked - records::SLACK_MS)
-                .min();
-            if let Some(asked) = asked.filter(|_| span.to != i64::MAX) {
-                span.from = span.from.max(asked);
+        let of_session =
+            |task: &&sqlite::TaskRun| session.key.is_empty() || task.session_key == session.key;
+        for span in session.spans.iter_mut().filter(|span| span.to != i64::MAX) {
+            let written = span.to - records::SLACK_MS;
+            let at_work = |task: &&sqlite::TaskRun| {
+                task.asked <= written && task.ended.is_none_or(|end| end >= written)
+            };
+            let asked =
+                tasks.iter().filter(of_session).filter(at_work).map(|task| task.asked).min();
+            if let Some(asked) = asked {
+                span.from = span.from.max(asked - records::SLACK_MS);
+                span.begins = Begins::Recorded;
             }
         }
     }

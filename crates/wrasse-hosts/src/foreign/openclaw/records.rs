@@ -10,6 +10,8 @@ pub(super) const SLACK_MS: i64 = 50;
 /// message was written, which is after its servers were up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
+    /// How sure its beginning is.
+    pub begins: Begins,
     /// Milliseconds since 1970.
     pub from: i64,
     /// The same; `i64::MAX` while it is not over.
@@ -18,14 +20,23 @@ pub struct Span {
 
 impl Span {
     /// A span widened by what clocks may differ.
-    pub(super) fn around(from: i64, to: i64) -> Self {
-        Self { from: from.saturating_sub(SLACK_MS), to: to.saturating_add(SLACK_MS) }
+    pub(super) fn around(begins: Begins, from: i64, to: i64) -> Self {
+        Self { begins, from: from.saturating_sub(SLACK_MS), to: to.saturating_add(SLACK_MS) }
     }
 
     /// Whether an instant lies in it.
     pub fn holds(&self, at: UnixMillis) -> bool {
         (self.from..=self.to).contains(&at.get())
     }
+}
+
+/// How sure the beginning of a span is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begins {
+    /// A record says when the turn was asked for.
+    Recorded,
+    /// None does: it reaches back as far as a turn's set-up may take, over what may be another's.
+    Guessed,
 }
 
 /// Whether a session can be run again.

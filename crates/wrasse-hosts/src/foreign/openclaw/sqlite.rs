@@ -15,7 +15,7 @@ use wrasse_types::UnixMillis;
 
 use super::files::{Look, folder};
 use super::records::{
-    Ending, Fate, Records, Session, Span, is_cron_run, is_subagent, millis, text,
+    Begins, Ending, Fate, Records, Session, Span, is_cron_run, is_subagent, millis, text,
 };
 use super::subagents::{Standing, SubAgentRun, standing};
 
@@ -234,21 +234,24 @@ impl Window {
         let mut spans: Vec<Span> = Vec::new();
         for (index, (came, written)) in self.turns.iter().enumerate() {
             let before = index.checked_sub(1).and_then(|at| self.turns.get(at)).map(|turn| turn.1);
-            let from = match (firing, index) {
-                (Some(task), 0) => task.asked.min(*came),
-                (_, 0) => self.created.min(*came),
-                // When it came may be when it was sent, long before it was its turn.
-                (_, _) => (*came).min(written.saturating_sub(look.connect_ms)),
+            let from = match (firing, index, fate) {
+                (Some(task), 0, _) => task.asked.min(*came),
+                (_, 0, _) => self.created.min(*came),
+                (_, _, Fate::Over(_)) => *came,
+                // A turn may have been asked for again after it came.
+                (_, _, Fate::Open) => (*came).min(written.saturating_sub(look.connect_ms)),
             };
-            spans.push(Span::around(from.max(before.unwrap_or(i64::MIN)), *written));
+            let from = from.max(before.unwrap_or(i64::MIN));
+            spans.push(Span::around(Begins::Recorded, from, *written));
         }
         let written = self.turns.last().map_or(i64::MIN, |turn| turn.1);
         let near = self.updated.saturating_add(look.connect_ms);
         if near >= look.now && !matches!(fate, Fate::Over(_)) {
             let from = self.updated.saturating_sub(look.connect_ms);
-            spans.push(Span::around(from.max(written), i64::MAX));
+            spans.push(Span::around(Begins::Guessed, from.max(written), i64::MAX));
         } else if self.turns.is_empty() {
-            spans.push(Span::around(self.created.saturating_sub(look.connect_ms), near));
+            let from = self.created.saturating_sub(look.connect_ms);
+            spans.push(Span::around(Begins::Guessed, from, near));
         }
         spans.retain(|span| span.to >= look.since);
         let key = match firing {

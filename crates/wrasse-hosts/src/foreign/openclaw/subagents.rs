@@ -9,6 +9,7 @@ use super::records::{millis, text};
 pub(super) struct SubAgentRun {
     child: String,
     requester: String,
+    created: Option<i64>,
     continues: bool,
     settled: bool,
 }
@@ -19,11 +20,17 @@ impl SubAgentRun {
         Some(Self {
             child: text(entry, "childSessionKey")?.to_owned(),
             requester: text(entry, "requesterSessionKey").unwrap_or_default().to_owned(),
+            created: millis(entry, "createdAt"),
             continues: text(entry, "spawnMode").is_some_and(|mode| mode != "run"),
             settled: millis(entry, "endedAt").is_some()
                 && millis(entry, "cleanupCompletedAt").is_some(),
         })
     }
+}
+
+/// When a sub-agent was asked for.
+pub(super) fn created(runs: &[SubAgentRun], key: &str) -> Option<i64> {
+    runs.iter().filter(|run| run.child == key).filter_map(|run| run.created).min()
 }
 
 /// What the registry says about a session.

@@ -253,7 +253,10 @@ impl Cast {
     pub(super) fn record(&self) {
         for actor in &self.actors {
             match actor.kind {
-                Kind::Files => files(&actor.state, &actor.sessions),
+                Kind::Files => {
+                    files(&actor.state, &actor.sessions);
+                    database::tasks(&actor.state, &actor.sessions);
+                }
                 Kind::Databases => database::write(&actor.state, &actor.sessions),
                 Kind::Claude | Kind::Stranger => {}
             }

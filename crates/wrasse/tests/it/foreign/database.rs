@@ -90,6 +90,33 @@ fn rows(session: &Session, global: &mut String, agent: &mut String) {
     }
 }
 
+/// The list of runs that 2026.4 keeps in a database beside its files.
+pub(super) fn tasks(state: &Path, sessions: &[Session]) {
+    let mut sql = "CREATE TABLE task_runs (task_id TEXT PRIMARY KEY, runtime TEXT NOT NULL, owner_key TEXT NOT NULL, \
+                   child_session_key TEXT, label TEXT, status TEXT NOT NULL, created_at INTEGER NOT NULL, \
+                   started_at INTEGER, ended_at INTEGER);\n"
+        .to_owned();
+    for session in sessions {
+        let Session { id, fate, asked, written } = session;
+        let end = (written + 20).to_string();
+        let (runtime, key, ended) = match fate {
+            Fate::CronEnded => ("cron", String::new(), end),
+            Fate::CronRunning => ("cron", String::new(), "NULL".to_owned()),
+            Fate::SubAgentSettled | Fate::SubAgentUntold | Fate::Deleted => {
+                ("subagent", format!("agent:main:subagent:{id}"), end)
+            }
+            Fate::Reset | Fate::Kept => ("cli", format!("agent:main:explicit:{id}"), end),
+            Fate::Unrecorded => continue,
+        };
+        sql.push_str(&format!(
+            "INSERT INTO task_runs VALUES ('t-{id}', '{runtime}', '{key}', '{key}', NULL, 'succeeded', {asked}, {written}, \
+             {ended});\n"
+        ));
+    }
+    std::fs::create_dir_all(state.join("tasks")).unwrap();
+    run(&state.join("tasks/runs.sqlite"), &sql);
+}
+
 #[expect(clippy::disallowed_methods, reason = "an independent writer of the database")]
 fn run(file: &Path, sql: &str) {
     // Left without closing, so that the rows stay in the log.
