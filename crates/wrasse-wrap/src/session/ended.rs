@@ -55,8 +55,11 @@ impl Session {
             ));
         }
         self.calls_here = 0;
-        if !self.waiting.is_empty() {
-            self.start(now);
+        if !self.waiting.is_empty() || self.listens_wait() {
+            match self.refusal(now) {
+                Some(fault) => self.refuse_waiting(&text::cannot_start(&fault)),
+                None => self.start(now),
+            }
         }
     }
 
@@ -67,11 +70,25 @@ impl Session {
         let never_up = text::cannot_start(&self.fault(fault));
         let mut failed = 0;
         for (id, Pending { what, cancelled }) in pending {
-            // A stream of notifications goes on with the next server.
-            if what != What::Listen && !cancelled {
+            let answer = match what {
+                // A stream of notifications goes on with the next server.
+                What::Listen => continue,
+                // Without a server we are who is asked.
+                What::Ping if !cancelled => {
+                    self.answer_empty(&id);
+                    continue;
+                }
+                What::Opening { .. } => &never_up,
+                What::List { .. }
+                | What::Call { .. }
+                | What::Subscribe { .. }
+                | What::Unsubscribe { .. }
+                | What::Ping
+                | What::Other => &unknown,
+            };
+            if !cancelled {
                 failed += 1;
-                let opening = matches!(what, What::Opening { .. });
-                self.answer(&id, if opening { &never_up } else { &unknown });
+                self.answer(&id, answer);
             }
         }
         failed

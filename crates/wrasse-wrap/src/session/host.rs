@@ -42,7 +42,10 @@ impl Session {
                     envelope.params.map_or_else(|| RawValue::NULL.to_owned(), ToOwned::to_owned);
                 let key = text::handshake_key(&params);
                 let known = self.open(Opening::Handshake { params, key: key.clone() });
-                if let Some(answer) = known {
+                if let Some(answer) = known
+                    && self.opens_it_ourselves()
+                {
+                    self.told_from_catalogue = true;
                     return self.answer(id, &answer);
                 }
                 What::Opening { key }
@@ -98,9 +101,19 @@ impl Session {
     fn open(&mut self, opening: Opening) -> Option<Answer> {
         self.entry = self.shelf.load(opening.key());
         self.opening = Some(opening);
-        let answer = self.entry.as_ref().map(|entry| entry.opening.clone());
-        self.told_from_catalogue |= answer.is_some();
-        answer
+        self.entry.as_ref().map(|entry| entry.opening.clone())
+    }
+
+    /// Whether the next server, or the one that is being started, gets an `initialize` of our own. One that was started
+    /// for another opening of the host must see the host's.
+    fn opens_it_ourselves(&self) -> bool {
+        let hosts_own =
+            self.waiting.iter().any(|waiting| matches!(waiting.what, What::Opening { .. }));
+        match self.stage {
+            Stage::Absent | Stage::Stopping | Stage::Starting { .. } => !hosts_own,
+            Stage::Opening { .. } => true,
+            Stage::Ready => false,
+        }
     }
 
     /// A request that says all about itself opens, where nothing else did.
@@ -145,7 +158,7 @@ impl Session {
         self.tell_host(line);
     }
 
-    fn answer_empty(&mut self, id: &Id) {
+    pub(super) fn answer_empty(&mut self, id: &Id) {
         self.answer(id, &Answer::Result(envelope::raw(&serde_json::json!({}))));
     }
 
@@ -254,12 +267,13 @@ impl Session {
         }
     }
 
-    /// Refuses everything that waits.
+    /// Refuses everything that waits, the first word of a stream included.
     pub(super) fn refuse_waiting(&mut self, answer: &Answer) {
         self.waiting_bytes = 0;
         for waiting in std::mem::take(&mut self.waiting) {
             self.answer(&waiting.id, answer);
         }
+        self.refuse_listens(answer);
     }
 
     pub(super) fn start(&mut self, now: BootInstant) {

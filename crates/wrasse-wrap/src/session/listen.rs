@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use wrasse_scope::clock::BootInstant;
 
 use super::{Pending, Session, Stage, What};
+use crate::catalogue::Answer;
 use crate::envelope::{self, Envelope, Id};
 
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
@@ -25,6 +26,8 @@ pub(super) struct Listen {
     /// It asks for updates of resources, which only a living server sees.
     pub(super) needs_server: bool,
     acknowledged: bool,
+    /// It was given to no server yet, and needs one.
+    waits: bool,
 }
 
 impl Session {
@@ -45,13 +48,18 @@ impl Session {
             wanted,
             needs_server,
             acknowledged: false,
+            waits: false,
         };
         if self.stage == Stage::Ready {
             self.send(id.clone(), What::Listen, line.to_vec(), now);
         } else if known && !needs_server {
             listen.acknowledged = true;
             self.acknowledge(&listen);
-        } else if self.stage == Stage::Absent {
+        } else {
+            listen.waits = true;
+            if self.stage != Stage::Absent {
+                return self.listens.push(listen);
+            }
             if let Some(fault) = self.refusal(now) {
                 return self.answer(id, &super::text::cannot_start(&fault));
             }
@@ -80,11 +88,33 @@ impl Session {
 
     /// Gives a fresh server every stream that is open.
     pub(super) fn relisten(&mut self) {
-        let open: Vec<_> =
-            self.listens.iter().map(|listen| (listen.id.clone(), listen.line.clone())).collect();
+        let open: Vec<_> = self
+            .listens
+            .iter_mut()
+            .map(|listen| {
+                listen.waits = false;
+                (listen.id.clone(), listen.line.clone())
+            })
+            .collect();
         for (id, line) in open {
             self.pending.insert(id, Pending { what: What::Listen, cancelled: false });
             self.tell_server(line);
+        }
+    }
+
+    /// Whether a stream waits for a server.
+    pub(super) fn listens_wait(&self) -> bool {
+        self.listens.iter().any(|listen| listen.waits)
+    }
+
+    /// Refuses every stream that was never acknowledged.
+    pub(super) fn refuse_listens(&mut self, answer: &Answer) {
+        let (kept, refused) = std::mem::take(&mut self.listens)
+            .into_iter()
+            .partition::<Vec<_>, _>(|listen| listen.acknowledged);
+        self.listens = kept;
+        for listen in refused {
+            self.answer(&listen.id, answer);
         }
     }
 

@@ -396,4 +396,6 @@ impl Session {
 }
 
 #[cfg(test)]
+mod late;
+#[cfg(test)]
 mod tests;

@@ -186,11 +186,14 @@ impl Session {
             return;
         }
         self.save(&key, &entry);
+        let current = self.opening.as_ref().is_some_and(|opening| opening.key() == key);
         if !worked {
-            self.opening = None;
+            if current {
+                self.opening = None;
+            }
             return;
         }
-        if self.opening.as_ref().is_some_and(|opening| opening.key() == key) {
+        if current {
             self.entry = Some(entry);
             self.backoff = None;
             if discover {

@@ -83,6 +83,7 @@ impl Session {
         self.stage = Stage::Ready;
         self.tell_server(envelope::notification("notifications/initialized", None));
         self.replay();
+        self.relisten();
         self.flush_waiting(now);
         self.learn_all(now);
     }

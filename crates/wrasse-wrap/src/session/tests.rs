@@ -10,7 +10,7 @@ use super::*;
 use crate::catalogue::Answer;
 
 #[derive(Debug, Clone, Default)]
-struct Memory(Rc<RefCell<HashMap<String, Entry>>>);
+pub(super) struct Memory(pub(super) Rc<RefCell<HashMap<String, Entry>>>);
 
 impl Shelf for Memory {
     fn load(&self, opening: &str) -> Option<Entry> {
@@ -24,18 +24,18 @@ impl Shelf for Memory {
 }
 
 /// A session, the time, and what it has ordered.
-struct Scene {
-    session: Session,
+pub(super) struct Scene {
+    pub(super) session: Session,
     memory: Memory,
-    now: BootInstant,
+    pub(super) now: BootInstant,
 }
 
-fn at(seconds: u64) -> BootInstant {
+pub(super) fn at(seconds: u64) -> BootInstant {
     BootInstant::from_boot(Duration::from_secs(1000 + seconds))
 }
 
 impl Scene {
-    fn new(memory: &Memory) -> Self {
+    pub(super) fn new(memory: &Memory) -> Self {
         let options = SessionOptions {
             name: "s".to_owned(),
             idle: Some(Duration::from_secs(30)),
@@ -45,47 +45,47 @@ impl Scene {
         Self { session, memory: memory.clone(), now: at(0) }
     }
 
-    fn host(&mut self, message: Value) -> Vec<Output> {
+    pub(super) fn host(&mut self, message: Value) -> Vec<Output> {
         self.session.host_line(message.to_string().into_bytes(), self.now);
         self.orders()
     }
 
-    fn server(&mut self, message: Value) -> Vec<Output> {
+    pub(super) fn server(&mut self, message: Value) -> Vec<Output> {
         self.session.server_line(message.to_string().into_bytes(), self.now);
         self.orders()
     }
 
-    fn orders(&mut self) -> Vec<Output> {
+    pub(super) fn orders(&mut self) -> Vec<Output> {
         std::iter::from_fn(|| self.session.next_output()).collect()
     }
 
-    fn initialize(&mut self) -> Vec<Output> {
+    pub(super) fn initialize(&mut self) -> Vec<Output> {
         let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {} });
         let mut orders = self.host(json!({ "id": 0, "method": "initialize", "params": params }));
         orders.extend(self.host(json!({ "method": "notifications/initialized" })));
         orders
     }
 
-    fn started(&mut self) -> Vec<Output> {
+    pub(super) fn started(&mut self) -> Vec<Output> {
         self.session.started(self.now);
         self.orders()
     }
 
-    fn ended(&mut self, how: &str) -> Vec<Output> {
+    pub(super) fn ended(&mut self, how: &str) -> Vec<Output> {
         let ended = Ended { how: how.to_owned(), last_words: String::new() };
         self.session.ended(&ended, self.now);
         self.orders()
     }
 
     /// Moves the clock to where the session wants to be woken, at most to a second.
-    fn tick(&mut self, second: u64) -> Vec<Output> {
+    pub(super) fn tick(&mut self, second: u64) -> Vec<Output> {
         self.now = at(second);
         self.session.tick(self.now);
         self.orders()
     }
 
     /// A server that was started for a call and has answered our own opening and lists.
-    fn ready(&mut self) -> Vec<Output> {
+    pub(super) fn ready(&mut self) -> Vec<Output> {
         let mut orders = self.started();
         let opening = sent(&orders).remove(0);
         assert_eq!(opening["method"], "initialize", "{opening}");
@@ -99,12 +99,12 @@ impl Scene {
     }
 }
 
-fn result() -> Value {
+pub(super) fn result() -> Value {
     json!({ "protocolVersion": "2025-11-25", "capabilities": { "tools": { "listChanged": true } } })
 }
 
 /// A catalogue that knows the server, with no tools.
-fn learnt() -> Memory {
+pub(super) fn learnt() -> Memory {
     let memory = Memory::default();
     let mut scene = Scene::new(&memory);
     scene.initialize();
@@ -120,7 +120,7 @@ fn parsed(line: &[u8]) -> Value {
     serde_json::from_slice(line).unwrap()
 }
 
-fn sent(orders: &[Output]) -> Vec<Value> {
+pub(super) fn sent(orders: &[Output]) -> Vec<Value> {
     let lines = orders.iter().filter_map(|order| match order {
         Output::ToServer(line) => Some(parsed(line)),
         _ => None,
@@ -128,7 +128,7 @@ fn sent(orders: &[Output]) -> Vec<Value> {
     lines.collect()
 }
 
-fn told(orders: &[Output]) -> Vec<Value> {
+pub(super) fn told(orders: &[Output]) -> Vec<Value> {
     let lines = orders.iter().filter_map(|order| match order {
         Output::ToHost(line) => Some(parsed(line)),
         _ => None,
@@ -136,11 +136,11 @@ fn told(orders: &[Output]) -> Vec<Value> {
     lines.collect()
 }
 
-fn call(id: u64) -> Value {
+pub(super) fn call(id: u64) -> Value {
     json!({ "id": id, "method": "tools/call", "params": { "name": "t" } })
 }
 
-fn done(id: u64) -> Value {
+pub(super) fn done(id: u64) -> Value {
     json!({ "id": id, "result": { "content": [] } })
 }
 
@@ -391,7 +391,7 @@ mod any_order {
     use super::*;
 
     fn event() -> impl Strategy<Value = u8> {
-        0..14_u8
+        0..17_u8
     }
 
     proptest! {
@@ -423,6 +423,8 @@ mod any_order {
                         _ => Vec::new(),
                     },
                     11 => scene.server(json!({ "id": next % 3, "method": "roots/list" })),
+                    13 => scene.host(json!({ "id": next, "method": "ping" })),
+                    14 => scene.host(json!({ "id": next, "method": "subscriptions/listen", "params": { "notifications": { "resourceSubscriptions": ["a"] } } })),
                     12 => scene.server(json!({ "method": "notifications/tools/list_changed" })),
                     _ => { second += 20; scene.tick(second) }
                 };
