@@ -20,7 +20,7 @@ use super::subagents::{Standing, SubAgentRun, created, standing};
 /// A record longer than this is not read.
 const LINE_MAX: usize = 32 << 20;
 /// How long after its end a sub-agent without an entry in the registry may still be waited for: the registry forgets an
-/// entry 5 minutes after it was settled.
+/// entry 5 minutes after it was settled, those of sub-agents that can be continued as well.
 const FORGOTTEN_MS: i64 = 10 * 60 * 1000;
 
 /// What to look for, and since when.
@@ -162,22 +162,27 @@ impl Store<'_> {
             }
         }
         // What is left of one session may be in several files, when it was archived and written to again.
-        let mut kept: BTreeMap<String, (Kept, Vec<i64>)> = BTreeMap::new();
+        let mut kept: BTreeMap<String, (Kept, Written)> = BTreeMap::new();
         for file in folder(&self.folder) {
             let Some((named, state)) = transcript(&file) else { continue };
             let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let id = by_file.get(name).cloned().unwrap_or(named);
-            let found = note(turns(&file), &file, faults).unwrap_or_default();
-            let known = kept.entry(id).or_insert((state, Vec::new()));
+            let found = note(written(&file), &file, faults).unwrap_or_default();
+            let known = kept.entry(id).or_insert((state, Written::default()));
             known.0 = known.0.max(state);
-            known.1.extend(found);
+            known.1.turns.extend(found.turns);
+            known.1.told |= found.told;
+            known.1.continues |= found.continues;
         }
-        for (id, (state, mut turns)) in kept.clone() {
-            turns.sort_unstable();
+        for (id, (state, mut written)) in kept.clone() {
+            written.turns.sort_unstable();
             let entries = by_id.get(&id).map_or(&[][..], Vec::as_slice);
-            let fate =
-                if entries.is_empty() { self.keyless(&id, state) } else { self.fate(&id, entries) };
-            sessions.push(self.session(id, entries, fate, &turns));
+            let fate = if entries.is_empty() {
+                self.keyless(&id, state)
+            } else {
+                self.fate(&id, entries, &written)
+            };
+            sessions.push(self.session(id, entries, fate, &written.turns));
         }
         for (id, entries) in &by_id {
             if !kept.contains_key(id) {
@@ -277,7 +282,7 @@ impl Store<'_> {
     }
 
     /// Whether a session that has keys can be run again.
-    fn fate(&self, id: &str, entries: &[(&str, &Value)]) -> Fate {
+    fn fate(&self, id: &str, entries: &[(&str, &Value)], written: &Written) -> Fate {
         if self.is_locked(id) {
             return Fate::Open;
         }
@@ -295,14 +300,15 @@ impl Store<'_> {
             return Fate::Over(Ending::CronRun);
         }
         match entries {
-            [(key, entry)] if is_subagent(key) && self.sub_agent_is_over(key, entry) => {
+            [(key, entry)] if is_subagent(key) && self.sub_agent_is_over(key, entry, written) => {
                 Fate::Over(Ending::SubAgent)
             }
             _ => Fate::Open,
         }
     }
 
-    fn sub_agent_is_over(&self, key: &str, entry: &Value) -> bool {
+    fn sub_agent_is_over(&self, key: &str, entry: &Value, written: &Written) -> bool {
+        let for_one_run = written.told && !written.continues;
         let ended = matches!(text(entry, "status"), Some("done" | "failed" | "killed" | "timeout"));
         // A session that is bound to a thread goes on with the next message there.
         let bound = text(entry, "lastThreadId").is_some()
@@ -312,7 +318,7 @@ impl Store<'_> {
         let Some(at) = millis(entry, "endedAt") else { return false };
         match standing(self.subagents, key) {
             Standing::Settled => ended,
-            Standing::Absent => ended && !bound && self.look.now - at > FORGOTTEN_MS,
+            Standing::Absent => ended && !bound && for_one_run && self.look.now - at > FORGOTTEN_MS,
             Standing::Live => false,
         }
     }
@@ -340,9 +346,19 @@ fn transcript(path: &Path) -> Option<(String, Kept)> {
     Some((id.to_owned(), kept))
 }
 
-/// When each message of a person, a job or a parent was written: one a turn.
-fn turns(path: &Path) -> std::io::Result<Vec<i64>> {
-    let mut found = Vec::new();
+/// What a transcript says.
+#[derive(Debug, Clone, Default)]
+struct Written {
+    /// When each message of a person, a job or a parent was written: one a turn.
+    turns: Vec<i64>,
+    /// A sub-agent was told in it what it is.
+    told: bool,
+    /// And that it goes on after its first run. A sub-agent's mode stands nowhere else once the registry forgot it.
+    continues: bool,
+}
+
+fn written(path: &Path) -> std::io::Result<Written> {
+    let mut found = Written::default();
     lines(path, |line| {
         if !line.contains("\"user\"") {
             return;
@@ -350,8 +366,10 @@ fn turns(path: &Path) -> std::io::Result<Vec<i64>> {
         let Ok(record) = serde_json::from_str::<Value>(line) else { return };
         let user = record.get("message").and_then(|message| text(message, "role")) == Some("user");
         let at = text(&record, "timestamp").and_then(UnixMillis::parse);
+        found.told |= user && line.contains("[Subagent Context]");
+        found.continues |= user && line.contains("session is persistent and remains available");
         if let (true, Some(at)) = (user, at) {
-            found.push(at.get());
+            found.turns.push(at.get());
         }
     })?;
     Ok(found)
@@ -396,5 +414,46 @@ fn note<T>(read: std::io::Result<T>, path: &Path, faults: &mut Vec<String>) -> O
             faults.push(format!("{}: {error}", path.display()));
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_sub_agent_that_the_registry_forgot_is_over_only_if_it_was_told_so() {
+        let fate = |said: &str, change: Value| {
+            let dir = tempfile::tempdir().unwrap();
+            let sessions = dir.path().join("agents/main/sessions");
+            std::fs::create_dir_all(&sessions).unwrap();
+            let mut entry =
+                json!({ "sessionId": "s", "status": "done", "endedAt": 10, "updatedAt": 10 });
+            for (key, value) in change.as_object().unwrap() {
+                entry[key] = value.clone();
+            }
+            let index = json!({ "agent:main:subagent:s": entry });
+            std::fs::write(sessions.join("sessions.json"), index.to_string()).unwrap();
+            let line = json!({
+                "timestamp": UnixMillis::new(5).to_string(), "message": { "role": "user", "content": said },
+            });
+            std::fs::write(sessions.join("s.jsonl"), format!("{line}\n")).unwrap();
+            let records =
+                read(dir.path(), Look { since: 0, connect_ms: 1000, now: FORGOTTEN_MS * 2 });
+            assert!(records.unreadable.is_empty(), "{records:?}");
+            records.sessions[0].fate
+        };
+        let run = "[Subagent Context] You are running as a subagent (depth 1/1).";
+        let persistent = format!(
+            "{run}\n[Subagent Context] This subagent session is persistent and remains available for thread follow-up messages."
+        );
+        let none = json!({});
+        assert_eq!(fate(run, none.clone()), Fate::Over(Ending::SubAgent));
+        assert_eq!(fate(&persistent, none.clone()), Fate::Open);
+        assert_eq!(fate("what it is was said in other words", none), Fate::Open);
+        assert_eq!(fate(run, json!({ "lastThreadId": "t" })), Fate::Open);
+        assert_eq!(fate(run, json!({ "endedAt": FORGOTTEN_MS * 2 - 1 })), Fate::Open);
     }
 }

@@ -230,7 +230,7 @@ async fn turns(
 impl Window {
     fn session(self, global: &Global, look: Look) -> Session {
         let firing = global.tasks.iter().find(|task| task.session_id.as_deref() == Some(&*self.id));
-        let fate = self.fate(global, firing, look);
+        let fate = self.fate(global, firing);
         let mut spans: Vec<Span> = Vec::new();
         for (index, (came, written)) in self.turns.iter().enumerate() {
             let before = index.checked_sub(1).and_then(|at| self.turns.get(at)).map(|turn| turn.1);
@@ -269,7 +269,7 @@ impl Window {
         }
     }
 
-    fn fate(&self, global: &Global, firing: Option<&TaskRun>, look: Look) -> Fate {
+    fn fate(&self, global: &Global, firing: Option<&TaskRun>) -> Fate {
         let terminal =
             matches!(self.status.as_deref(), Some("done" | "failed" | "killed" | "timeout"));
         let standing = standing(&global.subagents, &self.key);
@@ -286,8 +286,8 @@ impl Window {
         {
             return Fate::Over(Ending::CronRun);
         }
-        let long_over = self.ended.is_some_and(|at| look.now - at > 10 * 60 * 1000);
-        if is_subagent(&self.key) && terminal && (standing == Standing::Settled || long_over) {
+        // Without a row in the registry it may be one that its thread continues: those rows are dropped too.
+        if is_subagent(&self.key) && terminal && standing == Standing::Settled {
             return Fate::Over(Ending::SubAgent);
         }
         Fate::Open
@@ -362,4 +362,49 @@ fn copy(file: &Path) -> std::io::Result<Copy> {
 /// Reading another program's records is a moment's work of a command that has no runtime.
 fn blocking<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_sub_agent_is_over_only_by_its_row_in_the_registry() {
+        let window = || Window {
+            id: "s".to_owned(),
+            key: "agent:main:subagent:s".to_owned(),
+            current: true,
+            created: 0,
+            updated: 10,
+            ended: Some(10),
+            status: Some("done".to_owned()),
+            label: None,
+            turns: vec![(0, 5)],
+        };
+        let look = Look { since: 0, connect_ms: 1000, now: 3_600_000 };
+        let fate = |change: Option<Value>| {
+            let row = change.and_then(|change| {
+                let mut row = json!({
+                    "childSessionKey": "agent:main:subagent:s", "requesterSessionKey": "agent:main:main", "spawnMode": "run",
+                    "endedAt": 10, "cleanupCompletedAt": 11,
+                });
+                for (key, value) in change.as_object()? {
+                    row[key] = value.clone();
+                }
+                SubAgentRun::read(&row)
+            });
+            let global = Global { subagents: row.into_iter().collect(), ..Global::default() };
+            window().session(&global, look).fate
+        };
+        assert_eq!(fate(Some(json!({}))), Fate::Over(Ending::SubAgent));
+        assert_eq!(
+            fate(None),
+            Fate::Open,
+            "ended an hour ago, and no row: a thread may continue it"
+        );
+        assert_eq!(fate(Some(json!({ "spawnMode": "session" }))), Fate::Open);
+        assert_eq!(fate(Some(json!({ "cleanupCompletedAt": null }))), Fate::Open);
+    }
 }
