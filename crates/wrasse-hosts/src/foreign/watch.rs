@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::processes::{Activity, Identity, activity, is_alive};
-use super::report::{Class, Report};
+use super::report::{Class, Report, Set};
 
-/// Watches what would be *finished*. Whatever moves a byte is not. What only used the processor is watched again: a
-/// process that has been idle for a while tidies its memory once.
+/// Readings that say no more than that threads of one process woke each other: node's do, now and then, of 1 to 8 bytes.
+/// No message of the protocol is shorter than this.
+const MESSAGE_BYTES: u64 = 32;
+
+/// Watches what would be *finished*. Whatever moves as much as a message is not. What only used the processor or woke
+/// itself is watched again: a process that has been idle for a while tidies its memory once.
 pub(super) fn watch(report: &mut Report, time: Duration) {
     let mut watched: Vec<usize> =
         (0..report.sets.len()).filter(|at| report.sets[*at].class == Class::Finished).collect();
@@ -23,7 +27,10 @@ pub(super) fn watch(report: &mut Report, time: Duration) {
             let set = &mut report.sets[*at];
             let doubt = set.processes().find_map(|process| doubt(process, &before, &after));
             match doubt {
-                None => false,
+                None => {
+                    set.last_seen = activities_of(set, &after);
+                    false
+                }
                 Some(Doubt::Again(_)) if !last => true,
                 Some(Doubt::Again(text) | Doubt::Certain(text)) => {
                     set.class = Class::Unknown;
@@ -39,33 +46,118 @@ pub(super) fn watch(report: &mut Report, time: Duration) {
     report.watched = Some(time);
 }
 
+/// Whether a set, all of it stopped by now, has moved as much as a message since it was watched. Of what was never
+/// watched there is nothing to compare.
+pub(super) fn has_moved(set: &Set) -> bool {
+    let moved = |process: Identity, before: Option<Activity>| {
+        let now = activity(process.pid);
+        match (before, now) {
+            (Some(before), Some(now)) => {
+                now.bytes.saturating_sub(before.bytes) >= MESSAGE_BYTES && is_alive(process)
+            }
+            (_, _) => is_alive(process),
+        }
+    };
+    set.last_seen.iter().any(|(process, before)| moved(*process, *before))
+}
+
 /// What speaks against a process being idle.
+#[derive(Debug, PartialEq, Eq)]
 enum Doubt {
     /// It may have been a moment's work.
     Again(String),
     Certain(String),
 }
 
-type Activities = BTreeMap<Identity, Option<Activity>>;
+/// What processes have used and moved so far; `None` where that cannot be seen.
+pub(super) type Activities = BTreeMap<Identity, Option<Activity>>;
 
 fn doubt(process: Identity, before: &Activities, after: &Activities) -> Option<Doubt> {
-    let pid = process.pid;
+    if !is_alive(process) {
+        return Some(Doubt::Certain(format!("pid {} ended while it was watched", process.pid)));
+    }
     let reading = |of: &Activities| of.get(&process).copied().flatten();
-    match (reading(before), reading(after)) {
-        _ if !is_alive(process) => {
-            Some(Doubt::Certain(format!("pid {pid} ended while it was watched")))
+    between(process.pid, reading(before), reading(after))
+}
+
+/// What two readings of one process say.
+fn between(pid: u32, before: Option<Activity>, after: Option<Activity>) -> Option<Doubt> {
+    let (Some(before), Some(after)) = (before, after) else {
+        return Some(Doubt::Certain(format!("whether pid {pid} is idle cannot be seen")));
+    };
+    let bytes = after.bytes.saturating_sub(before.bytes);
+    match bytes {
+        _ if before == after => None,
+        0 => Some(Doubt::Again(format!("pid {pid} worked while it was watched"))),
+        1..MESSAGE_BYTES => {
+            Some(Doubt::Again(format!("pid {pid} moved bytes, {bytes}, while it was watched")))
         }
-        (Some(before), Some(after)) if before == after => None,
-        (Some(before), Some(after)) if before.bytes == after.bytes => {
-            Some(Doubt::Again(format!("pid {pid} worked while it was watched")))
+        MESSAGE_BYTES.. => {
+            Some(Doubt::Certain(format!("pid {pid} moved bytes, {bytes}, while it was watched")))
         }
-        (Some(_), Some(_)) => {
-            Some(Doubt::Certain(format!("pid {pid} moved bytes while it was watched")))
-        }
-        (_, _) => Some(Doubt::Certain(format!("whether pid {pid} is idle cannot be seen"))),
     }
 }
 
 fn activities(processes: impl Iterator<Item = Identity>) -> Activities {
     processes.map(|process| (process, activity(process.pid))).collect()
+}
+
+fn activities_of(set: &Set, of: &Activities) -> Activities {
+    set.processes().map(|process| (process, of.get(&process).copied().flatten())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_certain_and_a_wake_up_only_a_reason_to_look_again() {
+        let at = |cpu_ticks, bytes| Some(Activity { cpu_ticks, bytes });
+        let (again, certain) = (Some("again"), Some("certain"));
+        for (before, after, expected) in [
+            (at(1, 100), at(1, 100), None),
+            (at(1, 100), at(2, 100), again),
+            (at(1, 100), at(1, 108), again),
+            (at(1, 100), at(1, 131), again),
+            (at(1, 100), at(1, 132), certain),
+            (at(1, 100), None, certain),
+            (None, at(1, 100), certain),
+        ] {
+            let found = between(7, before, after).map(|doubt| match doubt {
+                Doubt::Again(_) => "again",
+                Doubt::Certain(_) => "certain",
+            });
+            assert_eq!(found, expected, "{before:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn what_moved_a_message_since_it_was_watched_has_moved() {
+        let id = super::super::processes::Processes::look(super::super::processes::Scope {
+            uid: None,
+            below: None,
+        })
+        .unwrap()
+        .get(std::process::id())
+        .unwrap()
+        .id;
+        let set = |last_seen: Activities| Set {
+            number: 1,
+            class: Class::Finished,
+            why: String::new(),
+            host: None,
+            owner: None,
+            trees: Vec::new(),
+            last_seen,
+        };
+        let mut seen = activity(id.pid).unwrap();
+        assert!(!has_moved(&set(Activities::new())));
+        seen.bytes += 1 << 40;
+        assert!(!has_moved(&set([(id, Some(seen))].into())));
+        seen.bytes = 0;
+        assert!(has_moved(&set([(id, Some(seen))].into())));
+        assert!(has_moved(&set([(id, None)].into())), "what cannot be seen may have");
+        let gone = Identity { start_ticks: id.start_ticks + 1, ..id };
+        assert!(!has_moved(&set([(gone, Some(seen))].into())), "and is no danger to it");
+    }
 }
