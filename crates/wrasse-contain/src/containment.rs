@@ -388,8 +388,9 @@ impl Containment {
         loose.filter(|process| !process.zombie && !held_now(process)).collect()
     }
 
-    /// Refuses every further start and ends every tree that this containment started, now: the last resort.
-    pub async fn kill_all(&self) {
+    /// Refuses every further start and ends every tree that this containment started, now: the last resort. How many
+    /// were not proven empty in time; their guardians go on.
+    pub async fn kill_all(&self) -> usize {
         self.inner.ending.store(true, Ordering::Release);
         let deadline = Instant::now() + KILL_ALL_WITHIN;
         loop {
@@ -401,7 +402,7 @@ impl Containment {
                 if left > 0 {
                     tracing::error!(left, "trees have not ended in time; their guardians go on");
                 }
-                return;
+                return left;
             }
             for guardian in &guardians {
                 guardian.order(&Order::Kill);

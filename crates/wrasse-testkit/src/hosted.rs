@@ -58,6 +58,7 @@ impl Hosted {
         });
         let stream = stream.unwrap_or_else(|| panic!("{}", station.log()));
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let reader = BufReader::new(stream.try_clone().unwrap());
         Self { pid, stream, reader, next_id: 0, heard: VecDeque::new() }
     }

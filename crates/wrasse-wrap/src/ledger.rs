@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wrasse_contain::sweep::{self, Effort, LeaseProof, Leftover, SweepError, SweepReport};
@@ -16,6 +17,8 @@ use wrasse_types::UnixMillis;
 use crate::place::{self, Place};
 
 const VERSION: u32 = 1;
+/// When a file that nobody can read is nobody's.
+const TORN_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// A process as the ledger remembers it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +39,12 @@ impl ProcessRow {
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         Some(Self { pid, start_ticks, name: name.trim().to_owned() })
     }
+
+    /// Whether it still runs, as one that was started in this boot.
+    fn is_alive(&self, boot_id: &str) -> bool {
+        let (pid, start_ticks) = (self.pid, self.start_ticks);
+        ProcessIdentity { pid, start_ticks, boot_id: boot_id.to_owned() }.is_alive()
+    }
 }
 
 /// One server of a shim, from before its start until its tree is empty.
@@ -51,6 +60,14 @@ pub struct InstanceRow {
     pub since: UnixMillis,
     /// Tool calls it was given, as far as they were written down.
     pub calls: u64,
+}
+
+impl InstanceRow {
+    /// Whether its guardian or its server lives.
+    fn lives(&self, boot_id: &str) -> bool {
+        let mut processes = std::iter::once(&self.guardian).chain(&self.server);
+        processes.any(|process| process.is_alive(boot_id))
+    }
 }
 
 /// One shim.
@@ -137,12 +154,7 @@ impl ShimRow {
         if self.pid_namespace != pid_namespace() {
             return Owner::Elsewhere;
         }
-        let own = ProcessIdentity {
-            pid: self.process.pid,
-            start_ticks: self.process.start_ticks,
-            boot_id: self.boot_id.clone(),
-        };
-        if own.is_alive() { Owner::Alive } else { Owner::Dead }
+        if self.process.is_alive(&self.boot_id) { Owner::Alive } else { Owner::Dead }
     }
 
     /// The instance that a process belongs to: a guardian of this shim, or anything below one.
@@ -226,6 +238,11 @@ fn rows(state_dir: &Path) -> Vec<(PathBuf, ShimRow)> {
 pub fn live(state_dir: &Path) -> Vec<ShimRow> {
     let rows = rows(state_dir).into_iter().map(|(_, row)| row);
     let mut live: Vec<_> = rows.filter(|row| row.owner() == Owner::Alive).collect();
+    for row in &mut live {
+        let boot_id = row.boot_id.clone();
+        // A start that was given up leaves its instance in the row: proof, should something of it be left.
+        row.instances.retain(|instance| instance.lives(&boot_id));
+    }
     live.sort_by_key(|row| row.since);
     live
 }
@@ -284,15 +301,45 @@ pub fn leftovers(state_dir: &Path) -> Result<Remains, SweepError> {
     Ok(remains)
 }
 
+/// Removes what a shim or a machine that died in the middle of writing left: files that never got their name, and rows
+/// that are no JSON. What is younger than a day may still become something.
+fn tidy(folder: &Path) {
+    let Ok(files) = std::fs::read_dir(folder) else { return };
+    for file in files.flatten() {
+        let written = file.metadata().and_then(|metadata| metadata.modified());
+        let old = written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > TORN_AFTER));
+        let unnamed = file.file_name().as_encoded_bytes().starts_with(b".");
+        let unreadable = || {
+            let text = std::fs::read(file.path());
+            text.is_ok_and(|text| serde_json::from_slice::<serde::de::IgnoredAny>(&text).is_err())
+        };
+        if old && (unnamed || unreadable()) {
+            drop(std::fs::remove_file(file.path()));
+        }
+    }
+}
+
 /// Ends what dead shims of a state dir left behind, and removes the rows of those of which nothing is left.
 ///
 /// # Errors
 /// When the process table cannot be read.
 pub async fn sweep(state_dir: &Path) -> Result<SweepReport, SweepError> {
-    let remains = leftovers(state_dir)?;
-    if remains.rows.is_empty() {
+    tidy(&place::shims(state_dir));
+    let alive = |owner: Owner| match owner {
+        Owner::Alive | Owner::Elsewhere => true,
+        Owner::Dead | Owner::EarlierBoot => false,
+    };
+    if rows(state_dir).iter().all(|(_, row)| alive(row.owner())) {
         return Ok(SweepReport::default());
     }
+    // Many looks at the process table: not for a thread that serves somebody.
+    let (own, runtime) = (state_dir.to_owned(), tokio::runtime::Handle::current());
+    let swept = tokio::task::spawn_blocking(move || runtime.block_on(sweep_dead(&own))).await;
+    swept.map_err(|fault| SweepError::Proc(std::io::Error::other(fault)))?
+}
+
+async fn sweep_dead(state_dir: &Path) -> Result<SweepReport, SweepError> {
+    let remains = leftovers(state_dir)?;
     let report = sweep::end(remains.leftovers).await;
     if report.survivors == 0 {
         for file in remains.files {
@@ -302,3 +349,6 @@ pub async fn sweep(state_dir: &Path) -> Result<SweepReport, SweepError> {
     }
     Ok(report)
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,11 +154,13 @@ impl Launcher {
         }));
     }
 
-    /// Ends every tree at once, the one being started included, and waits for it.
-    pub async fn kill_all(&self) {
+    /// Ends every tree at once, the one being started included, and waits for it. How many are not proven empty: the row
+    /// of who started them must stay then, for whoever ends them later.
+    pub async fn kill_all(&self) -> usize {
         let containment = self.containment.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(containment) = containment {
-            containment.kill_all().await;
+        match containment {
+            Some(containment) => containment.kill_all().await,
+            None => 0,
         }
     }
 

@@ -8,10 +8,12 @@ pub(crate) mod event;
 mod sharing;
 pub(crate) mod slot;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use wrasse_contain::Ladder;
+use wrasse_contain::sweep::{SweepError, SweepReport};
 use wrasse_scope::clock::{self, BootInstant};
 use wrasse_types::format_duration;
 
@@ -20,7 +22,7 @@ use crate::host::Host;
 use crate::identity;
 use crate::ledger::{self, Row, ShimRow};
 use crate::lines::Lines;
-use crate::link::Stopped;
+use crate::link::{Boxed, Stopped};
 use crate::options::{Manner, Scope, WrapOptions};
 use crate::place::{self, Place};
 use crate::server::{Launch, Launcher};
@@ -32,6 +34,9 @@ use slot::{Gone, Slot};
 
 /// Bytes that may wait for one side before the other is read no further.
 const QUEUE_MAX: usize = 1024 * 1024;
+/// Bytes that may wait for the host before it is read no further. More than of a server, as a host that writes all its
+/// requests before it reads an answer would wait for ever.
+const ANSWERS_MAX: usize = 8 * QUEUE_MAX;
 /// What is read at once.
 const READ: usize = 16 * 1024;
 /// What of the server's stderr may wait for ours; the rest is left out.
@@ -68,7 +73,6 @@ enum Phase {
 }
 
 /// See the module.
-#[derive(Debug)]
 struct Shim {
     brain: Brain,
     phase: Phase,
@@ -83,6 +87,8 @@ struct Shim {
     slot: Slot,
     /// Where the server may be shared.
     sharing: Option<Sharing>,
+    /// Ends what dead shims left behind, while the host is served.
+    sweeping: Option<Boxed<Result<SweepReport, SweepError>>>,
     exit: u8,
     warned: bool,
     /// How many calls the ledger knows of, and since when.
@@ -105,6 +111,10 @@ pub fn run(options: WrapOptions) -> ExitCode {
     // What still runs on other threads is of no interest any more, and may hang.
     runtime.shutdown_background();
     code
+}
+
+fn sweep_after(state_dir: PathBuf) -> Boxed<Result<SweepReport, SweepError>> {
+    Box::pin(async move { ledger::sweep(&state_dir).await })
 }
 
 /// Says why there is no shim; the code to leave with.
@@ -162,6 +172,7 @@ impl Shim {
             from_host: Lines::default(),
             slot: Slot::default(),
             sharing,
+            sweeping: Some(sweep_after(place.state_dir().to_owned())),
             exit: 0,
             warned: false,
             noted: (0, clock::now()),
@@ -190,7 +201,6 @@ impl Shim {
     }
 
     async fn serve(mut self) -> ExitCode {
-        self.sweep().await;
         if matches!(self.brain, Brain::Pipe) {
             self.start();
         }
@@ -207,10 +217,9 @@ impl Shim {
         ExitCode::from(exit)
     }
 
-    /// Ends what dead shims of this state dir left behind, if there is any sign of some.
-    async fn sweep(&mut self) {
-        let state_dir = self.launcher.state_dir().to_owned();
-        match ledger::sweep(&state_dir).await {
+    /// What dead shims of this state dir had left behind was ended.
+    fn swept(&mut self, swept: Result<SweepReport, SweepError>) {
+        match swept {
             Ok(report) if report.found > 0 => self.say(&format!(
                 "ended {} of {} processes that a dead shim had left behind",
                 report.ended, report.found
@@ -287,6 +296,10 @@ impl Shim {
             Event::ServerErrors(_) => self.slot.stderr = None,
             Event::Exited(how) => self.slot.stop(&how, Ladder::default()),
             Event::Stopped(stopped) => self.server_ended(stopped),
+            Event::Swept(swept) => {
+                self.sweeping = None;
+                self.swept(swept);
+            }
             Event::Tick => {
                 if let Brain::Session(session) = &mut self.brain {
                     session.tick(clock::now());
@@ -467,7 +480,7 @@ impl Shim {
     /// Proves that nothing is left, says the last words, and removes the row.
     async fn finish(mut self) {
         self.slot.abandon();
-        self.launcher.kill_all().await;
+        let left = self.launcher.kill_all().await;
         let flush = async {
             while !self.output.queue.is_empty() && self.output.write_some().await.is_ok() {}
             if let Some(errors) = &mut self.errors {
@@ -477,8 +490,15 @@ impl Shim {
         if !self.host.is_gone() {
             // Nobody reads: then nobody does.
             drop(tokio::time::timeout(FLUSH, flush).await);
+            // Begun is half done; what it does not get to is for the next shim.
+            if let Some(sweeping) = self.sweeping.take() {
+                drop(tokio::time::timeout(FLUSH, sweeping).await);
+            }
         }
-        self.row.remove();
+        // What is not proven empty is for the next sweep, which removes the row.
+        if left == 0 {
+            self.row.remove();
+        }
     }
 
     /// Writes down now and then how often the server was called, for `wrasse ps`.

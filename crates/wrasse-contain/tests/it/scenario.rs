@@ -125,7 +125,7 @@ async fn kill_all() {
     }
     until("all are complete", || tag.count() == 15).await;
     signal(trees[0].guardian().pid, Signal::STOP);
-    containment.kill_all().await;
+    assert_eq!(containment.kill_all().await, 0, "what is left");
     assert_eq!(tag.count(), 0);
     let refused = containment.prepare(shell(&tag, "exec cat")).await;
     assert!(matches!(refused, Err(SpawnError::Ending)));

@@ -197,10 +197,13 @@ impl Broker {
         }
         self.close_door();
         self.slot.abandon();
-        self.launcher.kill_all().await;
+        let left = self.launcher.kill_all().await;
         // Somebody who reads no more does not hear it.
         drop(tokio::time::timeout(FLUSH, self.guests.flush()).await);
-        self.row.remove();
+        // What is not proven empty is for the next sweep, which removes the row.
+        if left == 0 {
+            self.row.remove();
+        }
         drop(lock);
     }
 

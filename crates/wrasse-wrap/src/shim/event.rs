@@ -6,9 +6,10 @@ use std::io;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wrasse_contain::is_ignored;
+use wrasse_contain::sweep::{SweepError, SweepReport};
 use wrasse_scope::clock;
 
-use super::{Brain, Phase, QUEUE_MAX, Shim};
+use super::{ANSWERS_MAX, Brain, Phase, QUEUE_MAX, Shim};
 use crate::link::{Boxed, Link, Stopped};
 
 /// One thing that happened.
@@ -25,6 +26,7 @@ pub(super) enum Event {
     ServerErrors(io::Result<usize>),
     Exited(String),
     Stopped(Stopped),
+    Swept(Result<SweepReport, SweepError>),
     Tick,
 }
 
@@ -85,7 +87,9 @@ impl Shim {
             Phase::Draining { until } => Some(tick.map_or(until, |tick| tick.min(until))),
             Phase::Serving | Phase::Ladder | Phase::Over => tick,
         };
-        let full = self.slot.to_server.bytes() + waiting > QUEUE_MAX;
+        let full = self.slot.to_server.bytes() + waiting > QUEUE_MAX
+            // Who asks and asks and reads no answer is heard no further.
+            || self.output.queue.bytes() > ANSWERS_MAX;
         let room_for_server = self.output.queue.bytes() <= QUEUE_MAX;
         let slot = &mut self.slot;
         let (starting, stopping) = (&mut slot.starting, &mut slot.stopping);
@@ -96,6 +100,7 @@ impl Shim {
             outcome = or_never(stopping.as_mut()) => Event::Stopped(outcome),
             how = or_never(slot.exited.as_mut()) => Event::Exited(how),
             started = or_never(starting.as_mut()) => Event::Started(started.map(Box::new)),
+            swept = or_never(self.sweeping.as_mut()) => Event::Swept(swept),
             taken = self.output.write_some() => Event::HostTakes(taken),
             taken = async {
                 match (&mut slot.stdin, slot.to_server.is_empty()) {

@@ -153,16 +153,48 @@ impl Slot {
     }
 }
 
-/// What can be read without waiting.
+/// What can be read without waiting. After much reading the runtime would have us make room for other tasks and says that
+/// nothing is there; there is no later for what is read here.
 fn rest(from: &mut (dyn AsyncRead + Unpin)) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
-    loop {
-        let mut buffer = ReadBuf::new(&mut chunk);
-        let mut context = Context::from_waker(Waker::noop());
-        match Pin::new(&mut *from).poll_read(&mut context, &mut buffer) {
-            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => bytes.extend(buffer.filled()),
-            Poll::Ready(_) | Poll::Pending => return bytes,
+    let all = std::future::poll_fn(|context| {
+        loop {
+            let mut buffer = ReadBuf::new(&mut chunk);
+            match Pin::new(&mut *from).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => bytes.extend(buffer.filled()),
+                Poll::Ready(_) | Poll::Pending => return Poll::Ready(()),
+            }
         }
+    });
+    let mut all = std::pin::pin!(tokio::task::coop::unconstrained(all));
+    let done = all.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    debug_assert!(done.is_ready(), "it waits for nothing");
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_rest_is_read_however_much_was_read_before() {
+        let (mut server, mut shim) = tokio::io::duplex(64 * 1024);
+        server.write_all(&[b'x'; 50_000]).await.unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut read = 0;
+        // Until the runtime says that it is enough.
+        loop {
+            let mut byte = [0];
+            let mut buffer = ReadBuf::new(&mut byte);
+            if Pin::new(&mut shim).poll_read(&mut context, &mut buffer).is_pending() {
+                break;
+            }
+            read += 1;
+        }
+        assert!((1..50_000).contains(&read), "{read}");
+        assert_eq!(rest(&mut shim).len(), 50_000 - read);
     }
 }

@@ -175,7 +175,7 @@ pub(super) async fn close(
             _ = signals.next() => {
                 tracing::warn!("second signal: ending every tree now");
                 tokio::select! {
-                    () = composed.containment.kill_all() => {}
+                    _ = composed.containment.kill_all() => {}
                     _ = signals.next() => {}
                 }
                 Left::Hurried

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::json;
 use wrasse_testkit::hosted::Hosted;
 use wrasse_testkit::processes::Process;
-use wrasse_testkit::station::{PATIENCE, Station};
+use wrasse_testkit::station::{PATIENCE, Station, eventually};
 
 use super::{AFTER_HOST, assert_flat, fixture, learn, pid_of, row, rows, wrap};
 
@@ -62,6 +62,8 @@ fn a_killed_guardian_costs_one_instance() {
         let (mut host, _) = called(&mut station, &["--idle", "off"], server);
         let guardian = pid_of(&row(&station)["instances"][0]["guardian"]);
         assert_eq!(station.oracle.signal(&[guardian], KILL), 1);
+        // What is called before the shim knows would be in flight.
+        eventually("the shim knows", PATIENCE, || station.log().contains("requests in flight"));
         host.wait_servers(&mut station, 0, PATIENCE);
         let next = host.call_text("echo", &json!({ "text": "again" }));
         assert!(next.starts_with("again") && next.contains("restarted"), "{next}");
@@ -92,7 +94,10 @@ fn what_a_shim_and_its_guardian_leave_is_swept_and_nothing_else() {
     let (next, _) = called(&mut station, &[], "f-ok");
     let seen = station.oracle.wait_until(PATIENCE, |seen| daemons(seen) == 2);
     assert!(seen.is_ok(), "{seen:#?}\n{}", station.log());
-    assert!(station.log().contains("a dead shim had left behind"), "{}", station.log());
+    // The host was served meanwhile.
+    eventually("the shim says so", PATIENCE, || {
+        station.log().contains("a dead shim had left behind")
+    });
     assert_eq!(living.call_text("echo", &json!({ "text": "still" })), "still");
     assert!(seen.unwrap().iter().any(|process| process.pid == bystander));
     let server = pid_of(&living_row["instances"][0]["server"]);

@@ -182,3 +182,23 @@ fn a_refused_discovery_is_remembered_too() {
     }
     assert_flat(&mut station);
 }
+
+/// The server begins to read when the shim has long taken all it takes: the rest is read as soon as there is room again.
+#[test]
+fn a_server_that_reads_late_gets_it_all() {
+    let mut station = Station::new();
+    let size = 3 << 20;
+    let script = format!("sleep 1; head -c {size} | wc -c");
+    let mut host = Hosted::wrapped(&mut station, &["--transparent"], &["sh", "-c", &script]);
+    // With the end of the line.
+    host.say_raw(&"x".repeat(size - 1));
+    assert_eq!(host.next_message(), Some(json!(size)), "{}", station.log());
+    assert_eq!(host.end(&mut station), 0);
+    assert_flat(&mut station);
+
+    let mut host = wrap(&mut station, &[], &["f-ok"]);
+    host.initialize(&json!({}));
+    assert_eq!(host.call_text("echo", &json!({ "text": "x".repeat(size) })).len(), size);
+    assert_eq!(host.end(&mut station), 0);
+    assert_flat(&mut station);
+}
