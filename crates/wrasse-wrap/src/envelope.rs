@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::rewrite;
+
 /// The id of a request in one spelling, whatever way the sender writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(Box<str>);
@@ -156,9 +158,7 @@ pub fn error(id: &Id, error: &RawValue) -> Vec<u8> {
 
 /// The same message under another id.
 pub fn with_id(line: &[u8], id: &Id) -> Option<Vec<u8>> {
-    let mut members: serde_json::Map<String, Value> = serde_json::from_slice(line).ok()?;
-    members.insert("id".to_owned(), serde_json::from_str(id.as_json()).ok()?);
-    serde_json::to_vec(&members).ok()
+    rewrite::put(line, &[("id", id.as_json())])
 }
 
 /// Any value as raw JSON.
@@ -200,6 +200,17 @@ mod tests {
         assert_eq!(id(r#"{"id":"a\u002fb","method":"x"}"#), id(r#"{"id":"a/b","result":{}}"#));
         assert_eq!(id(r#"{"id": 7 ,"method":"x"}"#).as_json(), "7");
         assert_ne!(id(r#"{"id":"7","method":"x"}"#), id(r#"{"id":7,"method":"x"}"#));
+    }
+
+    #[test]
+    fn another_id_changes_nothing_else() {
+        let line = br#"{"id":1,"method":"x","params":{"n":12345678901234567890123,"x":1.10}}"#;
+        let changed = String::from_utf8(with_id(line, &Id::text("a")).unwrap()).unwrap();
+        assert_eq!(
+            changed,
+            r#"{"id":"a","method":"x","params":{"n":12345678901234567890123,"x":1.10}}"#
+        );
+        assert_eq!(with_id(b"[]", &Id::text("a")), None);
     }
 
     #[test]

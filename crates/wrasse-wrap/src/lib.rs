@@ -10,6 +10,7 @@ pub mod lines;
 pub mod link;
 pub mod options;
 pub mod place;
+mod rewrite;
 pub mod server;
 pub mod session;
 mod shim;

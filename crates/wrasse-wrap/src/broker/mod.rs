@@ -21,7 +21,6 @@ mod hub;
 mod launch;
 mod link;
 mod place;
-mod rewrite;
 mod serve;
 
 pub use launch::dispatch;

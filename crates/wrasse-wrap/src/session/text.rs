@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::catalogue::Answer;
 use crate::envelope::{self, Envelope, Id, member};
+use crate::rewrite;
 
 /// A JSON-RPC error code of our own: nothing is known about what the server did.
 const OUTCOME_UNKNOWN: i64 = -32050;
@@ -98,12 +99,12 @@ pub(super) fn outcome_unknown(name: &str, why: &str) -> Answer {
 
 /// One more line of text for the model, in the result of a tool call. `None` when the result has no place for it.
 pub(super) fn with_note(line: &[u8], note: &str) -> Option<Vec<u8>> {
-    let mut message: Value = serde_json::from_slice(line).ok()?;
-    message["result"]
-        .get_mut("content")?
-        .as_array_mut()?
-        .push(json!({ "type": "text", "text": note }));
-    serde_json::to_vec(&message).ok()
+    let result = Envelope::read(line)?.result?;
+    let content = rewrite::member(result, "content")?;
+    let items = content.get().strip_prefix('[')?.strip_suffix(']')?.trim_end();
+    let comma = if items.trim_start().is_empty() { "" } else { "," };
+    let note = json!({ "type": "text", "text": note });
+    rewrite::put_deep(line, &["result", "content"], &format!("[{items}{comma}{note}]"))
 }
 
 #[cfg(test)]
@@ -132,6 +133,11 @@ mod tests {
             br#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"a"}],"x":1}}"#;
         let noted = String::from_utf8(with_note(line, "b").unwrap()).unwrap();
         assert!(noted.ends_with(r#""a"},{"type":"text","text":"b"}],"x":1}}"#), "{noted}");
+        let line = br#"{"id":1,"result":{"content":[ ],"n":12345678901234567890123,"x":1.10}}"#;
+        let noted = String::from_utf8(with_note(line, "b").unwrap()).unwrap();
+        let same = r#"[{"type":"text","text":"b"}],"n":12345678901234567890123,"x":1.10}}"#;
+        assert!(noted.ends_with(same), "{noted}");
+        assert_eq!(with_note(br#"{"id":1,"result":{"content":"c"}}"#, "b"), None);
         assert_eq!(with_note(br#"{"id":1,"result":{"task":{}}}"#, "b"), None);
         assert_eq!(with_note(br#"{"id":1,"error":{}}"#, "b"), None);
     }

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use wrasse_scope::clock::BootInstant;
 
 use super::{Call, CallerId, Hub, Level, Opening, What};
-use crate::broker::rewrite;
 use crate::catalogue::Answer;
 use crate::envelope::{self, Envelope, Id, Kind};
+use crate::rewrite;
 
 impl Hub {
     /// Takes a message of a shim.

@@ -4,9 +4,9 @@ use serde_json::Value;
 use wrasse_scope::clock::BootInstant;
 
 use super::{Call, CallerId, Hub, Level, Opening, Output, Question, TASK_WITHIN, Task, What};
-use crate::broker::rewrite;
 use crate::catalogue::Answer;
 use crate::envelope::{self, Envelope, Id, Kind};
+use crate::rewrite;
 
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";

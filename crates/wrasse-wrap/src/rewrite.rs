@@ -30,13 +30,13 @@ fn members(object: &[u8]) -> Option<Vec<(String, &RawValue)>> {
 }
 
 /// One member of an object, as it is written.
-pub(super) fn member(object: &RawValue, name: &str) -> Option<Box<RawValue>> {
+pub(crate) fn member(object: &RawValue, name: &str) -> Option<Box<RawValue>> {
     let members = members(object.get().as_bytes())?;
     members.iter().find(|(known, _)| known == name).map(|(_, value)| (*value).to_owned())
 }
 
 /// The object with these members replaced, in their places, or added. `None` when it is no object.
-pub(super) fn put(object: &[u8], changes: &[(&str, &str)]) -> Option<Vec<u8>> {
+pub(crate) fn put(object: &[u8], changes: &[(&str, &str)]) -> Option<Vec<u8>> {
     let members = members(object)?;
     let mut text = Vec::with_capacity(object.len() + 64);
     let mut add = |name: &str, value: &str| {
@@ -62,7 +62,7 @@ pub(super) fn put(object: &[u8], changes: &[(&str, &str)]) -> Option<Vec<u8>> {
 }
 
 /// The object with one member of a member replaced, and so on down the path. `None` where the path does not lead.
-pub(super) fn put_deep(object: &[u8], path: &[&str], value: &str) -> Option<Vec<u8>> {
+pub(crate) fn put_deep(object: &[u8], path: &[&str], value: &str) -> Option<Vec<u8>> {
     match path {
         [] => None,
         [name] => put(object, &[(name, value)]),
