@@ -65,16 +65,22 @@ pub fn is_marked(pid: u32) -> bool {
 
 /// Ends the targets and what is below them: stops all, asks `confirm`, sends SIGTERM, waits up to `grace`, kills what
 /// is left. Blocks the calling thread until they are gone, or ten rounds of killing were in vain.
-pub fn end(targets: &[Target], grace: Duration, confirm: impl FnOnce() -> Verdict) -> Ended {
+///
+/// `confirm` is told everything that was stopped and would end. Should it panic, all goes on.
+pub fn end(
+    targets: &[Target],
+    grace: Duration,
+    confirm: impl FnOnce(&[Target]) -> Verdict,
+) -> Ended {
     let untouchable = untouchable();
     let roots =
         || -> Vec<Member> { targets.iter().filter_map(|t| member(*t, &untouchable)).collect() };
-    let mut frozen = Frozen::default();
-    frozen.freeze(roots, PASSES_MAX);
+    let mut frozen = Resumed(Frozen::default());
+    frozen.0.freeze(roots, PASSES_MAX);
     let mut members: HashMap<u32, Member> = HashMap::new();
-    admit(&mut members, &frozen, &untouchable);
-    if confirm() == Verdict::Spare {
-        resume(&members);
+    admit(&mut members, &frozen.0, &untouchable);
+    let stopped: Vec<Target> = members.values().filter(|member| member.living()).map(of).collect();
+    if confirm(&stopped) == Verdict::Spare {
         return Ended { spared: true, ..Ended::default() };
     }
     for member in deepest_first(&members) {
@@ -163,9 +169,42 @@ fn kill(members: &mut HashMap<u32, Member>, untouchable: &HashSet<u32>) {
     }
 }
 
-fn resume(members: &HashMap<u32, Member>) {
-    for member in members.values() {
-        signal::send(member.pid, Signal::CONT, |stat| member.is(stat));
+fn of(member: &Member) -> Target {
+    Target { pid: member.pid, start_ticks: member.start_ticks }
+}
+
+/// What was stopped, and goes on when this is dropped: if it was spared, or has survived everything.
+struct Resumed(Frozen);
+
+impl Drop for Resumed {
+    fn drop(&mut self) {
+        for member in self.0.deepest_first() {
+            signal::send(member.pid, Signal::CONT, |stat| member.is(stat));
+        }
+    }
+}
+
+/// While it lives, Ctrl-C, Ctrl-Z and their like do not end or stop us; what came meanwhile takes effect when it is
+/// dropped. Signals that somebody already handles or ignores are left to that.
+#[derive(Debug)]
+pub struct Uninterrupted {
+    put_off: Vec<Signal>,
+}
+
+impl Uninterrupted {
+    /// Begins to put signals off. Where that is not possible they take effect at once, as ever.
+    #[must_use]
+    pub fn begin() -> Self {
+        let signals = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::TSTP];
+        Self { put_off: signals.into_iter().filter(|one| signal::put_off(*one)).collect() }
+    }
+}
+
+impl Drop for Uninterrupted {
+    fn drop(&mut self) {
+        for one in &self.put_off {
+            signal::take_up(*one);
+        }
     }
 }
 
@@ -174,4 +213,37 @@ fn deepest_first(members: &HashMap<u32, Member>) -> Vec<Member> {
     let mut ordered: Vec<Member> = members.values().copied().collect();
     ordered.sort_by_key(|member| std::cmp::Reverse(member.order()));
     ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a process to stop, behind our back")]
+    fn what_was_stopped_goes_on_when_the_look_panics() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let state = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+            stat.rsplit(')').next().unwrap().trim_start().chars().next().unwrap()
+        };
+        let until = |stopped: bool| {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while (state() == 'T') != stopped {
+                assert!(Instant::now() < deadline, "{}", state());
+                std::thread::sleep(PAUSE);
+            }
+        };
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut frozen = Resumed(Frozen::default());
+            let stat = process::stat(child.id()).unwrap();
+            frozen.0.freeze(|| vec![Member::root(&stat)], PASSES_MAX);
+            until(true);
+            panic!("the look");
+        }));
+        assert!(panicked.is_err());
+        until(false);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }

@@ -2,6 +2,7 @@
 //! between opening and signalling. And the disposition of the one signal that we depend on.
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -62,23 +63,71 @@ pub(crate) fn send(target: u32, signal: Signal, proven: impl FnOnce(&Stat) -> bo
     }
 }
 
+const DEFAULT: usize = 0;
+const FAILED: usize = usize::MAX;
+
+/// Sets what a signal does, and says what it did.
+///
+/// # Safety
+/// `handler` is [`DEFAULT`], or a function that lives as long as the program and does only what may be done while any
+/// other code is interrupted.
+#[expect(unsafe_code, reason = "no safe interface sets a signal's disposition")]
+unsafe fn dispose(number: i32, handler: usize) -> usize {
+    unsafe extern "C" {
+        fn signal(number: i32, handler: usize) -> usize;
+    }
+    // SAFETY: `signal` is the C library's, which every program that uses std is linked with; the handler is what the
+    // caller says.
+    unsafe { signal(number, handler) }
+}
+
+/// Which signals came while they were put off, one bit each.
+static CAME: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn came(number: i32) {
+    CAME.fetch_or(bit(number), Ordering::Relaxed);
+}
+
+fn bit(number: i32) -> u64 {
+    u32::try_from(number - 1).ok().and_then(|shift| 1_u64.checked_shl(shift)).unwrap_or(0)
+}
+
+/// Lets a signal that would end or stop us wait until [`take_up`]. False where it is ignored or handled already, or
+/// nobody can say.
+#[expect(unsafe_code, reason = "no safe interface sets a signal's disposition")]
+pub(crate) fn put_off(signal: Signal) -> bool {
+    let number = signal.as_raw();
+    if is_ignored(number) != Some(false) || is_in_mask("SigCgt:", number) != Some(false) {
+        return false;
+    }
+    // SAFETY: the handler is a function that lives as long as the program, and only changes an atomic.
+    unsafe { dispose(number, came as extern "C" fn(i32) as usize) != FAILED }
+}
+
+/// Gives a signal its usual effect again, and has it if it came meanwhile.
+#[expect(unsafe_code, reason = "no safe interface sets a signal's disposition")]
+pub(crate) fn take_up(signal: Signal) {
+    let number = signal.as_raw();
+    // SAFETY: the default disposition runs no code of ours.
+    unsafe { dispose(number, DEFAULT) };
+    if CAME.fetch_and(!bit(number), Ordering::Relaxed) & bit(number) != 0 {
+        let sent = rustix::process::kill_process(rustix::process::getpid(), signal);
+        if let Err(errno) = sent {
+            tracing::warn!(%errno, "cannot take up a signal that was put off");
+        }
+    }
+}
+
 /// A SIGCHLD that our parent left ignored would have the kernel reap our children: their status lost and
 /// their numbers free at once.
 #[expect(unsafe_code, reason = "no safe interface sets a signal's disposition")]
 pub(crate) fn reset_sigchld() -> std::io::Result<()> {
     const SIGCHLD: i32 = Signal::CHILD.as_raw();
-    const DEFAULT: usize = 0;
-    const FAILED: usize = usize::MAX;
-    unsafe extern "C" {
-        #[link_name = "signal"]
-        fn dispose(number: i32, handler: usize) -> usize;
-    }
     // Where nobody can say, it is reset.
     if !is_ignored(SIGCHLD).unwrap_or(true) {
         return Ok(());
     }
-    // SAFETY: `signal` is the C library's, which every program that uses std is linked with; the default
-    // disposition runs no code of ours, and an ignored one had nobody who relies on it.
+    // SAFETY: the default disposition runs no code of ours, and an ignored one had nobody who relies on it.
     let before = unsafe { dispose(SIGCHLD, DEFAULT) };
     if before == FAILED { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
@@ -86,9 +135,35 @@ pub(crate) fn reset_sigchld() -> std::io::Result<()> {
 /// Whether we were left to ignore a signal, by `nohup` or a shell that started us in the background, and still do.
 /// `None` where `/proc` cannot say.
 pub fn is_ignored(signal: i32) -> Option<bool> {
+    is_in_mask("SigIgn:", signal)
+}
+
+fn is_in_mask(key: &str, signal: i32) -> Option<bool> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let mask = text.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let mask = text.lines().find_map(|line| line.strip_prefix(key))?;
     let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
     let bit = u32::try_from(signal.checked_sub(1)?).ok()?;
     Some(mask & 1_u64.checked_shl(bit)? != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_that_was_put_off_takes_effect_later() {
+        // One that does nothing by default: it must not end the tests.
+        let signal = Signal::URG;
+        let send = || rustix::process::kill_process(rustix::process::getpid(), signal).unwrap();
+        let has_come = || CAME.load(Ordering::Relaxed) & bit(signal.as_raw()) != 0;
+        assert!(put_off(signal));
+        assert!(!put_off(signal), "it is handled already");
+        send();
+        while !has_come() {
+            std::thread::yield_now();
+        }
+        take_up(signal);
+        assert!(!has_come());
+        assert_eq!(is_in_mask("SigCgt:", signal.as_raw()), Some(false));
+    }
 }

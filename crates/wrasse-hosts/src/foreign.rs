@@ -3,8 +3,8 @@
 //! ```text
 //! processes ─ ends ─┐
 //! known ─ live ─────┼─ trees ─┐
-//! openclaw/records ─┴─ matching ─ discover ─ report ─┬─ reap   ends what may be ended
-//! openclaw/facts ────────────────────────────────────┴─ story  says why it is there
+//! openclaw/records ─┴─ matching ─ judging ─ discover ─ report ─┬─ reap   ends what may be ended
+//! openclaw/facts ──────────────────────────────────────────────┴─ story  says why it is there
 //! ```
 //!
 //! Looking changes nothing: records of other programs are opened read-only, processes are read in `/proc`. What is not
@@ -18,6 +18,7 @@ mod checkup;
 mod configured;
 mod discover;
 mod ends;
+mod judging;
 mod known;
 mod live;
 mod matching;

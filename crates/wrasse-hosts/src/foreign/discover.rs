@@ -7,14 +7,15 @@ use wrasse_types::UnixMillis;
 
 use super::configured::known_servers;
 use super::ends::Ends;
+use super::judging::{Judgement, OTHERWISE, class_of, owner, why_owned};
 use super::known::{Evidence, KnownServer};
 use super::live::{self, LiveHost};
 use super::matching::{Verdict, verdicts};
-use super::openclaw::{self, Ending, Fate, Place, Records, Session};
+use super::openclaw::{self, Place, Records, Session};
 use super::processes::{Processes, Scope, environment};
-use super::report::{Class, Owner, Report, Set};
+use super::report::{Class, Report, Set};
 use super::trees::{Hold, Tree, gather};
-use super::watch::watch;
+use super::watch::{Activities, watch};
 use crate::import::{Host, Surroundings};
 
 /// How long a process must have done nothing before it counts as idle.
@@ -23,9 +24,6 @@ pub const WATCH: Duration = Duration::from_secs(10);
 const TOGETHER_MS: i64 = 30_000;
 /// A daemon may have been started this long after the last that its session's records say.
 const AFTERWARDS_MS: i64 = 60_000;
-
-/// What is known by its program alone may be anybody's.
-const OTHERWISE: &str = "it runs a server's program, but not as the configuration starts it";
 
 /// What to look at.
 #[derive(Debug, Clone)]
@@ -64,6 +62,7 @@ pub(super) fn look(options: &Options) -> std::io::Result<Report> {
         );
     }
     let trees = gather(&processes, &hosts, &servers, &ends);
+    notes.extend(stopped(&processes, &trees));
     let mut judge = Judge {
         processes: &processes,
         hosts: &hosts,
@@ -84,6 +83,23 @@ pub(super) fn look(options: &Options) -> std::io::Result<Report> {
         ours,
         watched: None,
         notes,
+    })
+}
+
+/// What to do about servers that do not go on by themselves.
+fn stopped(processes: &Processes, trees: &[Tree]) -> Option<String> {
+    let members = trees.iter().flat_map(|tree| &tree.members);
+    let stopped: Vec<String> = members
+        .filter(|member| processes.get(member.pid).is_some_and(|process| process.stopped))
+        .map(|member| member.pid.to_string())
+        .collect();
+    (!stopped.is_empty()).then(|| {
+        let pids = stopped.join(" ");
+        format!(
+            "{} server processes are stopped, by a person or by a reap that was killed while it looked again; kill -CONT \
+             {pids}   lets them go on",
+            stopped.len()
+        )
     })
 }
 
@@ -153,17 +169,23 @@ impl Judge<'_> {
                 .iter()
                 .map(|fault| format!("cannot read {fault}: nothing counts as finished")),
         );
-        let mut judged: Vec<(Judgement, Tree)> = Vec::new();
+        let mut matched: Vec<(Verdict, Tree)> = Vec::new();
         let mut by_server: BTreeMap<usize, Vec<Tree>> = BTreeMap::new();
         for tree in trees {
             by_server.entry(tree.server).or_default().push(tree);
         }
         for (_, trees) in by_server {
             let starts: Vec<UnixMillis> = trees.iter().map(|tree| tree.started_at).collect();
-            for (verdict, tree) in verdicts(&starts, &records.sessions).into_iter().zip(trees) {
-                judged.push((class_of(verdict, &tree, host), tree));
-            }
+            matched.extend(verdicts(&starts, &records.sessions).into_iter().zip(trees));
         }
+        let contradictions: Vec<UnixMillis> = matched
+            .iter()
+            .filter(|(verdict, _)| *verdict == Verdict::Contradiction)
+            .map(|(_, tree)| tree.started_at)
+            .collect();
+        let judged = matched.into_iter().map(|(verdict, tree)| -> (Judgement, Tree) {
+            (class_of(verdict, &tree, host, &records, &contradictions), tree)
+        });
         let mut owned: BTreeMap<(usize, Class), Vec<Tree>> = BTreeMap::new();
         let mut loose = Vec::new();
         for (judgement, tree) in judged {
@@ -176,7 +198,15 @@ impl Judge<'_> {
             trees.sort_by_key(|tree| (tree.started_at, tree.root));
             let owner = owner(&records.sessions[session]);
             let why = why_owned(class, &owner);
-            sets.push(Set { number: 0, class, why, host: Some(at), owner: Some(owner), trees });
+            sets.push(Set {
+                number: 0,
+                class,
+                why,
+                host: Some(at),
+                owner: Some(owner),
+                trees,
+                last_seen: Activities::new(),
+            });
         }
         loose.sort_by_key(|(_, _, tree)| (tree.started_at, tree.root));
         together(loose, Some(at), sets);
@@ -185,6 +215,9 @@ impl Judge<'_> {
     /// What no live host holds.
     fn unheld(&mut self, tree: &Tree, busy: &BTreeSet<usize>) -> (Class, String) {
         let unknown = |why: String| (Class::Unknown, why);
+        if let Some(why) = &tree.entangled {
+            return unknown(why.clone());
+        }
         match &tree.hold {
             // One program serves many ends: `ssh` to a server, and a tunnel that its script left on purpose.
             Hold::Nobody if tree.evidence == Evidence::Program => unknown(OTHERWISE.to_owned()),
@@ -273,56 +306,6 @@ impl Judge<'_> {
     }
 }
 
-/// A class and whose it is, or a class and why it is nobody's.
-type Judgement = Result<(Class, usize), (Class, String)>;
-
-fn class_of(verdict: Verdict, tree: &Tree, host: &LiveHost) -> Judgement {
-    let unknown = |why: &str| Err((Class::Unknown, why.to_owned()));
-    if tree.evidence == Evidence::Program {
-        return unknown(OTHERWISE);
-    }
-    if tree.started_at < host.started_at {
-        return unknown("it is older than the host that holds it");
-    }
-    match verdict {
-        Verdict::Over(session) => Ok((Class::Finished, session)),
-        Verdict::Open(session) => Ok((Class::InUse, session)),
-        Verdict::Either => unknown(
-            "it may be of a session that ended, or of one that can be continued, or of none on record",
-        ),
-        Verdict::Nobody => unknown("no run on record was being set up when it started"),
-        Verdict::Contradiction => {
-            unknown("more of this server were started then than the runs on record can have")
-        }
-    }
-}
-
-fn owner(session: &Session) -> Owner {
-    let ending = match session.fate {
-        Fate::Over(ending) => Some(ending),
-        Fate::Open => None,
-    };
-    Owner {
-        key: session.key.clone(),
-        id: session.id.clone(),
-        label: session.label.clone(),
-        ending,
-        outcome: session.outcome.clone(),
-        last: session.last,
-    }
-}
-
-fn why_owned(class: Class, owner: &Owner) -> String {
-    match (class, owner.ending) {
-        (Class::Finished, Some(Ending::CronRun)) => {
-            "started while an isolated cron run was set up that the run log reports ended"
-                .to_owned()
-        }
-        (_, Some(ending)) => format!("started by {}", ending.text()),
-        (_, None) => "its session can be continued".to_owned(),
-    }
-}
-
 /// Puts servers that no records group into sets: those of one class and reason that started close to each other, each
 /// server once.
 fn together(judged: Vec<(Class, String, Tree)>, host: Option<usize>, sets: &mut Vec<Set>) {
@@ -337,7 +320,15 @@ fn together(judged: Vec<(Class, String, Tree)>, host: Option<usize>, sets: &mut 
         });
         match fits {
             Some(set) => set.trees.push(tree),
-            None => made.push(Set { number: 0, class, why, host, owner: None, trees: vec![tree] }),
+            None => made.push(Set {
+                number: 0,
+                class,
+                why,
+                host,
+                owner: None,
+                trees: vec![tree],
+                last_seen: Activities::new(),
+            }),
         }
     }
     sets.extend(made);
@@ -369,7 +360,7 @@ mod tests {
             around: &around,
             notes: Vec::new(),
         };
-        let mut class = |evidence| {
+        let mut class = |evidence, entangled: Option<&str>| {
             let root = Identity { pid: u32::MAX, start_ticks: 0 };
             let tree = Tree {
                 server: 0,
@@ -379,10 +370,12 @@ mod tests {
                 started_at: UnixMillis::new(0),
                 memory_bytes: 0,
                 hold: Hold::Nobody,
+                entangled: entangled.map(str::to_owned),
             };
             judge.unheld(&tree, &BTreeSet::new()).0
         };
-        assert_eq!(class(Evidence::CommandLine), Class::Orphan);
-        assert_eq!(class(Evidence::Program), Class::Unknown);
+        assert_eq!(class(Evidence::CommandLine, None), Class::Orphan);
+        assert_eq!(class(Evidence::Program, None), Class::Unknown);
+        assert_eq!(class(Evidence::CommandLine, Some("a host below")), Class::Unknown);
     }
 }

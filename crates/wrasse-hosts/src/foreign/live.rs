@@ -27,6 +27,8 @@ pub struct LiveHost {
     pub env: BTreeMap<String, String>,
     /// Every process of its own: launchers and workers, not what it started for a server.
     pub processes: BTreeSet<u32>,
+    /// It runs in another container or mount namespace: its files are not the ones that we find under their names.
+    pub elsewhere: bool,
 }
 
 /// What a process is to a host.
@@ -107,9 +109,16 @@ fn live(processes: &Processes, host: Host, top: u32, members: BTreeSet<u32>) -> 
             .is_some_and(|first| base(first) == "openclaw-gateway")
     });
     let main = processes.get(*gateway.unwrap_or(&top))?;
-    let env = environment(main.id.pid).unwrap_or_default();
+    let elsewhere =
+        members.iter().filter_map(|pid| processes.get(*pid)).any(|process| process.elsewhere);
+    // Its paths would lead us to the files of another installation.
+    let env = match elsewhere {
+        true => BTreeMap::new(),
+        false => environment(main.id.pid).unwrap_or_default(),
+    };
     let place = if host == Host::OpenClaw { Place::of(&env) } else { None };
     let version = match host {
+        _ if elsewhere => None,
         Host::OpenClaw => openclaw_version(processes, &members, main, &env, place.as_ref()),
         Host::ClaudeCode
         | Host::ClaudeDesktop
@@ -126,6 +135,7 @@ fn live(processes: &Processes, host: Host, top: u32, members: BTreeSet<u32>) -> 
         place,
         env,
         processes: members,
+        elsewhere,
     })
 }
 
@@ -203,7 +213,9 @@ mod tests {
                 name: String::new(),
                 argv: argv.iter().map(|word| (*word).to_owned()).collect(),
                 started_at: UnixMillis::new(0),
-                has_terminal: false,
+                terminal: None,
+                elsewhere: false,
+                stopped: false,
                 zombie: false,
                 ours: false,
                 stdio: [Stdio::Null; 3],

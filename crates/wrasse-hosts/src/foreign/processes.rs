@@ -51,12 +51,17 @@ pub(super) struct Process {
     pub argv: Vec<String>,
     /// When it started, by the wall clock.
     pub started_at: UnixMillis,
-    /// It has a controlling terminal.
-    pub has_terminal: bool,
+    /// Its controlling terminal, by the number of the device.
+    pub terminal: Option<u64>,
     /// It has ended and waits for its parent to notice.
     pub zombie: bool,
     /// It carries a mark of Wrasse, or is Wrasse.
     pub ours: bool,
+    /// It lives in another pid or mount namespace than we do, or we cannot see that it does not: what its command line
+    /// and its variables name are other files than the ones that we find there.
+    pub elsewhere: bool,
+    /// It was stopped, and does nothing until it is told to go on.
+    pub stopped: bool,
     /// Its descriptors 0, 1 and 2.
     pub stdio: [Stdio; 3],
 }
@@ -89,6 +94,7 @@ impl Processes {
     /// Reads the process table.
     pub(super) fn look(scope: Scope) -> std::io::Result<Self> {
         let boot = boot_time();
+        let here = Namespaces::of("self");
         let mut by_pid = BTreeMap::new();
         for entry in std::fs::read_dir("/proc")? {
             let Ok(entry) = entry else { continue };
@@ -96,7 +102,7 @@ impl Processes {
             else {
                 continue;
             };
-            if let Some(process) = read(pid, boot) {
+            if let Some(process) = read(pid, boot, &here) {
                 by_pid.insert(pid, process);
             }
         }
@@ -111,7 +117,8 @@ impl Processes {
         Ok(Self::new(all.by_pid))
     }
 
-    fn new(by_pid: BTreeMap<u32, Process>) -> Self {
+    /// Those processes, and who descends from whom.
+    pub(super) fn new(by_pid: BTreeMap<u32, Process>) -> Self {
         let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
         for process in by_pid.values() {
             children.entry(process.ppid).or_default().push(process.id.pid);
@@ -203,7 +210,7 @@ pub(super) fn memory(pid: u32) -> u64 {
 /// What a process has used and moved so far. Two equal readings say that it did nothing in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Activity {
-    cpu_ticks: u64,
+    pub(super) cpu_ticks: u64,
     /// Read and written, of whatever kind.
     pub(super) bytes: u64,
 }
@@ -222,8 +229,9 @@ pub(super) fn activity(pid: u32) -> Option<Activity> {
 struct Stat {
     name: String,
     ppid: u32,
-    has_terminal: bool,
+    terminal: Option<u64>,
     zombie: bool,
+    stopped: bool,
     cpu_ticks: u64,
     start_ticks: u64,
 }
@@ -241,8 +249,9 @@ fn stat(pid: u32) -> Option<Stat> {
     Some(Stat {
         name,
         ppid: fields.get(1)?.parse().ok()?,
-        has_terminal: *fields.get(4)? != "0",
+        terminal: number(7).filter(|device| *device != 0),
         zombie: matches!(*fields.first()?, "Z" | "X" | "x"),
+        stopped: *fields.first()? == "T",
         cpu_ticks: number(14)? + number(15)?,
         start_ticks: number(22)?,
     })
@@ -254,7 +263,7 @@ fn boot_time() -> i64 {
     UnixMillis::now().get() - up.tv_sec * 1000 - up.tv_nsec / 1_000_000
 }
 
-fn read(pid: u32, boot: i64) -> Option<Process> {
+fn read(pid: u32, boot: i64, here: &Namespaces) -> Option<Process> {
     use std::os::unix::fs::MetadataExt as _;
     let stat = stat(pid)?;
     let uid = std::fs::metadata(format!("/proc/{pid}")).ok()?.uid();
@@ -269,11 +278,27 @@ fn read(pid: u32, boot: i64) -> Option<Process> {
         name: stat.name,
         argv,
         started_at: UnixMillis::new(boot + started),
-        has_terminal: stat.has_terminal,
+        terminal: stat.terminal,
         zombie: stat.zombie,
         ours,
+        elsewhere: !here.are_known() || Namespaces::of(&pid.to_string()) != *here,
+        stopped: stat.stopped,
         stdio: [0, 1, 2].map(|fd| stdio(pid, fd)),
     })
+}
+
+/// Where the numbers and the paths of a process mean what they mean to us.
+#[derive(Debug, PartialEq, Eq)]
+struct Namespaces([Option<PathBuf>; 2]);
+
+impl Namespaces {
+    fn of(pid: &str) -> Self {
+        Self(["pid", "mnt"].map(|kind| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok()))
+    }
+
+    fn are_known(&self) -> bool {
+        self.0.iter().all(Option::is_some)
+    }
 }
 
 /// The command line as words. A program that wrote a title over it leaves one text, padded with zeroes.
@@ -328,6 +353,7 @@ mod tests {
         let all = Processes::look(Scope { uid: None, below: None }).unwrap();
         let me = all.get(std::process::id()).unwrap();
         assert!(is_alive(me.id) && !me.zombie && !me.argv.is_empty());
+        assert!(!me.elsewhere && !me.stopped, "we are where we are");
         assert!(memory(me.id.pid) > 0 && activity(me.id.pid).is_some());
         let age = UnixMillis::now().get() - me.started_at.get();
         assert!((-1000..3_600_000).contains(&age), "{age}");

@@ -14,7 +14,9 @@ use wrasse_contain::outside::{self, Target, Verdict};
 use wrasse_types::UnixMillis;
 
 use super::discover::{Options, look};
+use super::processes::{Identity, is_alive};
 use super::report::{Class, Report, Set};
+use super::watch::has_moved;
 
 /// How long a server gets between SIGTERM and SIGKILL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,10 +110,13 @@ pub fn reap(
             Class::Orphan | Class::Finished => {}
             Class::InUse | Class::Unknown => continue,
         }
+        // Until it is written down, whoever asks us to end waits: a set must neither stay stopped nor end unrecorded.
+        let uninterrupted = outside::Uninterrupted::begin();
         let reaped = end(report, set, options, grace);
         let mut line = serde_json::to_vec(&reaped).unwrap_or_default();
         line.push(b'\n');
         file.write_all(&line).and_then(|()| file.sync_data()).map_err(failed)?;
+        drop(uninterrupted);
         done.push(reaped);
     }
     Ok(done)
@@ -122,7 +127,7 @@ fn end(report: &Report, set: &Set, options: &Options, grace: Grace) -> Reaped {
         .processes()
         .map(|process| Target { pid: process.pid, start_ticks: process.start_ticks })
         .collect();
-    let ended = outside::end(&targets, grace.0, || confirm(set, options));
+    let ended = outside::end(&targets, grace.0, |stopped| confirm(set, options, stopped));
     let server = |tree: &super::trees::Tree| report.servers[tree.server].name.clone();
     let host = set.host.map(|at| &report.hosts[at]);
     let known = set.trees.first().map(|tree| report.servers[tree.server].host);
@@ -147,11 +152,29 @@ fn end(report: &Report, set: &Set, options: &Options, grace: Grace) -> Reaped {
     }
 }
 
-/// Whether a set, all of it stopped by now, is still what it was: the same servers, each of the same class. What is
-/// gone meanwhile is gone.
-fn confirm(set: &Set, options: &Options) -> Verdict {
+/// Whether a set, all of it stopped by now, is still what it was: the same servers, each of the same class, and nothing
+/// else stopped with them. What is gone meanwhile is gone.
+fn confirm(set: &Set, options: &Options, stopped: &[Target]) -> Verdict {
+    if has_moved(set) {
+        return Verdict::Spare;
+    }
     let Ok(now) = look(options) else { return Verdict::Spare };
-    let same = set.trees.iter().all(|tree| {
+    let same = is_same(set, &now) && stopped.iter().all(|target| is_of(set, &now, *target));
+    if same { Verdict::End } else { Verdict::Spare }
+}
+
+/// Whether a process that was stopped is one that was judged: of a server of the set, as it is now.
+fn is_of(set: &Set, now: &Report, target: Target) -> bool {
+    let roots: Vec<Identity> = set.trees.iter().map(|tree| tree.root).collect();
+    let trees = now.sets.iter().flat_map(|set| &set.trees);
+    let mut members =
+        trees.filter(|tree| roots.contains(&tree.root)).flat_map(|tree| &tree.members);
+    members.any(|member| member.pid == target.pid && member.start_ticks == target.start_ticks)
+        || !is_alive(Identity { pid: target.pid, start_ticks: target.start_ticks })
+}
+
+fn is_same(set: &Set, now: &Report) -> bool {
+    set.trees.iter().all(|tree| {
         let found =
             now.sets.iter().find(|other| other.trees.iter().any(|other| other.root == tree.root));
         match found {
@@ -163,10 +186,9 @@ fn confirm(set: &Set, options: &Options) -> Verdict {
                             && other.server == tree.server
                     })
             }
-            None => !super::processes::is_alive(tree.root),
+            None => !is_alive(tree.root),
         }
-    });
-    if same { Verdict::End } else { Verdict::Spare }
+    })
 }
 
 /// What the ledger says about a process, the latest first. A ledger that is not there says nothing; lines that cannot be

@@ -9,6 +9,7 @@ use super::live::LiveHost;
 use super::openclaw::Ending;
 use super::processes::Identity;
 use super::trees::Tree;
+use super::watch::Activities;
 
 /// What may be done about a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -71,6 +72,8 @@ pub struct Set {
     pub owner: Option<Owner>,
     /// Its servers.
     pub trees: Vec<Tree>,
+    /// What each of its processes had used and moved when it was watched last.
+    pub(super) last_seen: Activities,
 }
 
 impl Set {

@@ -26,6 +26,8 @@ pub struct Tree {
     pub memory_bytes: u64,
     /// Who can still speak to it.
     pub hold: Hold,
+    /// Why it must be left alone whoever holds it: somebody else's work goes on in it.
+    pub entangled: Option<String>,
 }
 
 /// Who can still speak to a tree.
@@ -94,6 +96,7 @@ pub(super) fn gather(
             memory_bytes: members.iter().map(|member| memory(member.pid)).sum(),
             members,
             started_at: first.started_at,
+            entangled: entangled(processes, hosts, &host_of, first, &hold),
             hold,
         })
     };
@@ -180,6 +183,50 @@ fn members(
     found
 }
 
+/// What lives below a server that is not its own: it would be stopped and ended with it. And what lives in another
+/// container or mount namespace: the files that would tell about it are not the ones we find.
+fn entangled(
+    processes: &Processes,
+    hosts: &[LiveHost],
+    host_of: &BTreeMap<u32, usize>,
+    first: &Process,
+    hold: &Hold,
+) -> Option<String> {
+    let below = processes.descendants(first.id.pid);
+    let below = below.into_iter().filter_map(|pid| processes.get(pid));
+    for process in below.filter(|process| !process.zombie) {
+        let pid = process.id.pid;
+        if let Some(host) = host_of.get(&pid) {
+            return Some(format!("a host runs below it: {}, pid {pid}", hosts[*host].host.name()));
+        }
+        if process.ours {
+            return Some(format!("a process of Wrasse, pid {pid}, runs below it"));
+        }
+        // A terminal that a server opened itself has somebody at its other end.
+        if process.terminal.is_some() && process.terminal != first.terminal {
+            return Some(format!("pid {pid} ({}) below it works at a terminal", process.name));
+        }
+        if process.elsewhere {
+            return Some(format!(
+                "pid {pid} below it runs in another container or mount namespace"
+            ));
+        }
+    }
+    let of_elsewhere = match hold {
+        Hold::Host(host) | Hold::LetGo(host) => hosts[*host].elsewhere,
+        Hold::Nobody
+        | Hold::Unwritable
+        | Hold::Strangers(_)
+        | Hold::Unseen
+        | Hold::Detached
+        | Hold::Unknown => false,
+    };
+    (first.elsewhere || of_elsewhere).then(|| {
+        "it runs in another container or mount namespace, whose files we do not see: run wrasse there"
+            .to_owned()
+    })
+}
+
 fn hold(
     processes: &Processes,
     host_of: &BTreeMap<u32, usize>,
@@ -210,7 +257,7 @@ fn hold(
         }
         (FarEnd::Closed, Some(host)) => Hold::LetGo(host),
         (FarEnd::Closed, None) => match ends.of_stdout(pid, first.stdio[1]) {
-            FarEnd::Closed if !first.has_terminal => Hold::Nobody,
+            FarEnd::Closed if first.terminal.is_none() => Hold::Nobody,
             FarEnd::Closed | FarEnd::Held(_) | FarEnd::Unknown => Hold::Unwritable,
         },
         (FarEnd::Unknown, Some(host)) if is_pipe(first.stdio[0]) => Hold::Host(host),
@@ -229,5 +276,72 @@ fn is_cut_off(ends: &Ends, process: &Process) -> bool {
         matches!(process.stdio[fd], Stdio::Null | Stdio::None)
             || ends.of_stdout(process.id.pid, process.stdio[fd]) == FarEnd::Closed
     };
-    matches!(process.stdio[0], Stdio::Null | Stdio::None) && nowhere(1) && !process.has_terminal
+    matches!(process.stdio[0], Stdio::Null | Stdio::None)
+        && nowhere(1)
+        && process.terminal.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: u32, ppid: u32) -> Process {
+        Process {
+            id: Identity { pid, start_ticks: 0 },
+            ppid,
+            uid: 0,
+            name: "p".to_owned(),
+            argv: Vec::new(),
+            started_at: UnixMillis::new(0),
+            terminal: Some(7),
+            zombie: false,
+            ours: false,
+            elsewhere: false,
+            stopped: false,
+            stdio: [Stdio::Null; 3],
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_servers_own_below_it_entangles_it() {
+        let told = |change: fn(&mut Process), hosts: &[u32]| {
+            let mut leaf = process(12, 11);
+            change(&mut leaf);
+            let all = [process(10, 1), process(11, 10), leaf];
+            let all = Processes::new(all.into_iter().map(|one| (one.id.pid, one)).collect());
+            let host = LiveHost {
+                host: crate::import::Host::Codex,
+                id: Identity { pid: 12, start_ticks: 0 },
+                started_at: UnixMillis::new(0),
+                version: None,
+                place: None,
+                env: BTreeMap::new(),
+                processes: hosts.iter().copied().collect(),
+                elsewhere: false,
+            };
+            let host_of = hosts.iter().map(|pid| (*pid, 0)).collect();
+            let first = all.get(10).unwrap();
+            entangled(&all, &[host], &host_of, first, &Hold::Nobody).unwrap_or_default()
+        };
+        assert_eq!(told(|_| {}, &[]), "");
+        assert_eq!(told(|leaf| leaf.terminal = None, &[]), "");
+        assert!(told(|_| {}, &[12]).contains("a host runs below it: codex, pid 12"));
+        assert!(told(|leaf| leaf.ours = true, &[]).contains("a process of Wrasse, pid 12"));
+        assert!(told(|leaf| leaf.terminal = Some(8), &[]).contains("works at a terminal"));
+        assert!(told(|leaf| leaf.elsewhere = true, &[]).contains("another container"));
+        let ended = |leaf: &mut Process| {
+            leaf.terminal = Some(8);
+            leaf.zombie = true;
+        };
+        assert_eq!(told(ended, &[]), "");
+    }
+
+    #[test]
+    fn what_lives_in_another_container_is_entangled_by_that_alone() {
+        let mut first = process(10, 1);
+        first.elsewhere = true;
+        let all = Processes::new(BTreeMap::from([(10, first.clone())]));
+        let told = entangled(&all, &[], &BTreeMap::new(), &first, &Hold::Nobody).unwrap();
+        assert!(told.contains("run wrasse there"), "{told}");
+    }
 }

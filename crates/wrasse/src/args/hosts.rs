@@ -20,7 +20,7 @@ pub(crate) struct ReapArgs {
     #[arg(long, requires = "foreign")]
     pub(crate) all: bool,
     /// With --foreign: how long finished servers must have done nothing
-    #[arg(long, requires = "foreign", value_name = "DURATION", default_value = "10s", value_parser = wrasse_types::parse_duration)]
+    #[arg(long, requires = "foreign", value_name = "DURATION", default_value = "10s", value_parser = watch_time)]
     pub(crate) watch: std::time::Duration,
     /// With --foreign: look only at processes below this one
     #[arg(long, requires = "foreign", value_name = "PID")]
@@ -28,6 +28,20 @@ pub(crate) struct ReapArgs {
     /// Only these, by the number a listing shows or the number of a process of theirs
     #[arg(value_name = "ID")]
     pub(crate) ids: Vec<String>,
+}
+
+/// Shorter says nothing about being idle. What tests start is spoken to all the time, or never.
+const WATCH_MIN: std::time::Duration =
+    std::time::Duration::from_millis(if cfg!(debug_assertions) { 100 } else { 1000 });
+
+fn watch_time(text: &str) -> Result<std::time::Duration, String> {
+    let time = wrasse_types::parse_duration(text).map_err(|error| error.to_string())?;
+    if time < WATCH_MIN {
+        return Err(
+            "too short to tell whether a server is idle; the least is 1s, 10s is usual".to_owned()
+        );
+    }
+    Ok(time)
 }
 
 /// `wrasse import HOST …`
@@ -66,4 +80,18 @@ pub(crate) struct DoctorArgs {
     /// Look at another host's configuration for what makes it leak
     #[arg(long, value_name = "HOST")]
     pub(crate) host: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_watched_for_no_time() {
+        for short in ["0s", "0ms", "99ms"] {
+            assert!(watch_time(short).unwrap_err().contains("least is 1s"), "{short}");
+        }
+        assert_eq!(watch_time("1s"), Ok(std::time::Duration::from_secs(1)));
+        assert!(watch_time("soon").is_err());
+    }
 }

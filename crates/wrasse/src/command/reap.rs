@@ -1,4 +1,4 @@
-//! `wrasse reap`: which of the three kinds; and `wrasse reap --idle`.
+//! `wrasse reap`: what our own dead gateways left, and `--idle`. `--foreign` needs no runtime and is `foreign`'s.
 
 use std::process::ExitCode;
 
@@ -12,21 +12,17 @@ use crate::output::{json as print_json, line};
 use crate::render;
 
 pub(crate) async fn run(common: &Common, args: &ReapArgs) -> CommandResult {
-    match (args.idle, args.foreign) {
-        (true, _) if !args.ids.is_empty() => Err(ExpectedError::new(
+    if !args.idle {
+        return leftovers::run(common, args).await;
+    }
+    if !args.ids.is_empty() {
+        return Err(ExpectedError::new(
             Exit::Usage,
             "--idle is for all that nobody holds; it takes no ID",
         )
-        .help("wrasse mcp stop ID   ends one")),
-        (true, _) => idle(common).await,
-        (false, true) => foreign(),
-        (false, false) => leftovers::run(common, args).await,
+        .help("wrasse mcp stop ID   ends one"));
     }
-}
-
-fn foreign() -> CommandResult {
-    Err(ExpectedError::new(Exit::Usage, "reap --foreign is not built yet")
-        .help("wrasse reap   lists what our own dead gateways left"))
+    idle(common).await
 }
 
 async fn idle(common: &Common) -> CommandResult {
