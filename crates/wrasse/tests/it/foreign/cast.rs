@@ -134,8 +134,22 @@ impl Cast {
         cast
     }
 
-    /// The command lines of the two servers that every host configures alike.
+    /// From now on every host configures a third server, `nest`: one in whose shell another host runs.
+    pub(super) fn with_nest(&self, host: &str) {
+        let (script, inner) = (self.station.path("nest.sh"), self.station.path(host));
+        std::os::unix::fs::symlink("/bin/sleep", &inner).unwrap();
+        let inner = inner.display();
+        let text = format!("{inner} 1000 </dev/null >/dev/null 2>&1 &\nsleep 1000\nexit\n");
+        std::fs::write(script, text).unwrap();
+        self.configure(&self.station.path("home"));
+    }
+
+    /// The command lines of the servers that every host configures alike.
     fn argv(&self, server: &str) -> Vec<String> {
+        if server == "nest" {
+            let script = self.station.path("nest.sh");
+            return vec!["/bin/sh".to_owned(), script.display().to_string()];
+        }
         let mode = if server == "deaf" { "f-eof-deaf" } else { "f-npx" };
         vec![self.station.program("wrasse-fixture").display().to_string(), mode.to_owned()]
     }
@@ -145,7 +159,10 @@ impl Cast {
             let argv = self.argv(server);
             json!({ "command": argv[0], "args": argv[1..] })
         };
-        let servers = json!({ "deaf": entry("deaf"), "chain": entry("chain") });
+        let mut servers = json!({ "deaf": entry("deaf"), "chain": entry("chain") });
+        if self.station.path("nest.sh").exists() {
+            servers["nest"] = entry("nest");
+        }
         std::fs::create_dir_all(home.join(".openclaw")).unwrap();
         let config = json!({ "mcp": { "servers": servers } });
         std::fs::write(home.join(".openclaw/openclaw.json"), config.to_string()).unwrap();
@@ -196,7 +213,8 @@ impl Cast {
             let mut members = descendants(root);
             members.extend(read(root));
             let must = match self.actors[actor].kind {
-                Kind::Files | Kind::Databases if fate.is_over() => Must::MayEnd,
+                // What 2026.9 ends itself is left alone when it did not.
+                Kind::Files if fate.is_over() => Must::MayEnd,
                 Kind::Files | Kind::Databases | Kind::Claude | Kind::Stranger => Must::Live,
             };
             let what = format!(
