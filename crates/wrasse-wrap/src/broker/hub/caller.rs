@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wrasse_scope::clock::BootInstant;
 
-use super::{Call, CallerId, Hub, Level, Opening, What};
+use super::{Call, CallerId, Hub, Level, NOT_STARTED, Opening, What};
 use crate::catalogue::Answer;
 use crate::envelope::{self, Envelope, Id, Kind};
 use crate::rewrite;
@@ -19,12 +19,22 @@ impl Hub {
         let Some(envelope) = Envelope::read(line) else { return };
         match envelope.kind() {
             Kind::Request { id, method } => {
-                self.used_at = now;
-                self.caller_asks(caller, id, method, &envelope, line);
+                self.caller_asks(caller, id, method, &envelope, line, now);
             }
-            Kind::Notification { method } => self.caller_says(caller, method, &envelope, line),
+            Kind::Notification { method } => self.caller_says(caller, method, &envelope, line, now),
             Kind::Response { id } => self.caller_answers(caller, &id, line, now),
             Kind::Bad => {}
+        }
+    }
+
+    /// Takes a message of a shim for a server that is being ended: it never gets there, and whoever asked may ask again.
+    /// What is no use of a server, the shim's session settles itself when it hears of the end.
+    pub(in crate::broker) fn caller_too_late(&mut self, caller: CallerId, line: &[u8]) {
+        let Some(envelope) = Envelope::read(line) else { return };
+        let Kind::Request { id, method } = envelope.kind() else { return };
+        if method != "initialize" && method != "subscriptions/listen" && !asks_nobody(method) {
+            let answer = not_started(&self.name);
+            self.answer(caller, &id, &answer);
         }
     }
 
@@ -35,15 +45,16 @@ impl Hub {
         method: &str,
         envelope: &Envelope<'_>,
         line: &[u8],
+        now: BootInstant,
     ) {
         let text =
             |name: &str| envelope.param(name).and_then(|value| value.as_str().map(str::to_owned));
         let what = match method {
-            "initialize" => return self.caller_opens(caller, id, line),
+            "initialize" => return self.caller_opens(caller, id, line, now),
             "logging/setLevel" => {
                 let level = text("level").and_then(|name| Level::of(&name));
                 let Some(level) = level else {
-                    return self.send(caller, id, What::Plain, envelope, line);
+                    return self.send(caller, id, What::Plain, envelope, line, now);
                 };
                 if let Some(known) = self.callers.get_mut(&caller) {
                     known.level = Some(level);
@@ -77,19 +88,26 @@ impl Hub {
                 self.tool_calls += 1;
                 What::Call
             }
-            "ping"
-            | "tools/list"
-            | "resources/list"
-            | "resources/templates/list"
-            | "prompts/list"
-            | "server/discover" => What::Plain,
+            "ping" => What::Ping,
+            plain if asks_nobody(plain) => What::Plain,
             _ => What::Call,
         };
-        self.send(caller, id, what, envelope, line);
+        self.send(caller, id, what, envelope, line, now);
     }
 
     /// Gives a request to the server under our own id and progress token.
-    fn send(&mut self, caller: CallerId, id: Id, what: What, envelope: &Envelope<'_>, line: &[u8]) {
+    fn send(
+        &mut self,
+        caller: CallerId,
+        id: Id,
+        what: What,
+        envelope: &Envelope<'_>,
+        line: &[u8],
+        now: BootInstant,
+    ) {
+        if what.is_use() {
+            self.used_at = now;
+        }
         let own = self.fresh_id();
         let meta = envelope.params.and_then(|params| rewrite::member(params, "_meta"));
         let token = meta.and_then(|meta| rewrite::member(&meta, "progressToken"));
@@ -101,11 +119,12 @@ impl Hub {
         let Some(sent) = sent else {
             return self.answer(caller, &id, &refusal(&self.name, "this is no message"));
         };
-        self.calls.insert(own, Call { caller, id, what, progress_token: token, cancelled: false });
+        self.calls.insert(own, Call { caller, id, what, progress_token: token, cancelled: None });
         self.tell_server(sent);
     }
 
-    fn caller_opens(&mut self, caller: CallerId, id: Id, line: &[u8]) {
+    fn caller_opens(&mut self, caller: CallerId, id: Id, line: &[u8], now: BootInstant) {
+        self.used_at = now;
         match &mut self.opening {
             Opening::Known(answer) => {
                 let answer = answer.clone();
@@ -118,7 +137,7 @@ impl Hub {
                 self.opening = Opening::Asked(vec![(caller, id.clone())]);
                 let what = What::Opening;
                 self.calls
-                    .insert(own, Call { caller, id, what, progress_token: None, cancelled: false });
+                    .insert(own, Call { caller, id, what, progress_token: None, cancelled: None });
                 self.tell_server(sent);
             }
         }
@@ -130,6 +149,7 @@ impl Hub {
         method: &str,
         envelope: &Envelope<'_>,
         line: &[u8],
+        now: BootInstant,
     ) {
         match method {
             // Said by us, once.
@@ -142,7 +162,7 @@ impl Hub {
                 if let Some(own) = own.map(|(own, _)| own.clone()) {
                     let reason = envelope.param("reason");
                     let reason = reason.as_ref().and_then(Value::as_str).unwrap_or("cancelled");
-                    self.cancel(&own, reason);
+                    self.cancel(&own, reason, now);
                 }
             }
             // Whose roots? A server that asks is told when it can be known.
@@ -164,6 +184,31 @@ impl Hub {
             self.tell_server(line);
         }
     }
+}
+
+/// Whether a request asks a server only whether it is there, or what it offers.
+fn asks_nobody(method: &str) -> bool {
+    matches!(
+        method,
+        "ping"
+            | "tools/list"
+            | "resources/list"
+            | "resources/templates/list"
+            | "prompts/list"
+            | "server/discover"
+    )
+}
+
+fn not_started(name: &str) -> Answer {
+    let message = format!(
+        "the MCP server {name} was being ended when this request came, and did not get it; ask again, which starts \
+         the server anew"
+    );
+    Answer::Error(envelope::raw(&json!({
+        "code": NOT_STARTED,
+        "message": message,
+        "data": { "wrasse": { "outcome": "not started" } },
+    })))
 }
 
 fn empty() -> Answer {

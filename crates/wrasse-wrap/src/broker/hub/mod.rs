@@ -32,6 +32,12 @@ const QUESTION_WITHIN: Duration = Duration::from_secs(600);
 /// How long a task that never ends keeps the server.
 const TASK_WITHIN: Duration = Duration::from_secs(3600);
 
+/// How many tasks are remembered: whose they are, even when they are over.
+const TASKS_MAX: usize = 4096;
+
+/// A JSON-RPC error code of our own, as a session's: the server was not reached.
+const NOT_STARTED: i64 = -32051;
+
 /// One attached shim.
 pub(super) type CallerId = u64;
 
@@ -73,8 +79,20 @@ enum What {
     Listen,
     /// A list, a level: it asks nobody anything.
     Plain,
+    /// Whether it is there.
+    Ping,
     /// Of our own: nobody waits for it.
     Own,
+}
+
+impl What {
+    /// Whether it is a use of the server, as a session sees it. `// failure mode E9`
+    fn is_use(&self) -> bool {
+        match self {
+            Self::Opening | Self::Call | Self::Subscribe(_) => true,
+            Self::Listen | Self::Plain | Self::Ping | Self::Own => false,
+        }
+    }
 }
 
 /// A request that the server has.
@@ -84,8 +102,15 @@ struct Call {
     id: Id,
     what: What,
     progress_token: Option<Box<RawValue>>,
-    /// The server may go on with it all the same, and need not answer.
-    cancelled: bool,
+    /// Since when it is cancelled. The server may go on with it all the same, and need not answer.
+    cancelled: Option<BootInstant>,
+}
+
+impl Call {
+    /// Whether the server may still be at work on it, as far as anybody can say.
+    fn may_go_on(&self, now: BootInstant) -> bool {
+        self.cancelled.is_none_or(|since| since + QUESTION_WITHIN > now)
+    }
 }
 
 /// What the server works on behind a call.
@@ -94,6 +119,14 @@ struct Task {
     owner: CallerId,
     /// Until when it may still be at work; `None` when it is over.
     until: Option<BootInstant>,
+    /// When it was begun.
+    since: BootInstant,
+}
+
+impl Task {
+    fn is_at_work(&self, now: BootInstant) -> bool {
+        self.until.is_some_and(|until| until > now)
+    }
 }
 
 /// A question of the server that a caller has.
@@ -165,7 +198,7 @@ impl Hub {
         }
         let own: Vec<Id> = self.calls_of(caller).map(|(id, _)| id.clone()).collect();
         for id in own {
-            self.cancel(&id, "the session that asked is over");
+            self.cancel(&id, "the session that asked is over", now);
         }
         let left: Vec<String> = self
             .subscriptions
@@ -206,13 +239,15 @@ impl Hub {
     pub(super) fn idle_at(&self, now: BootInstant) -> Option<BootInstant> {
         let idle = self.idle()?;
         let busy = self.calls.values().any(|call| match call.what {
-            What::Listen | What::Own => false,
-            What::Opening | What::Call | What::Subscribe(_) | What::Plain => !call.cancelled,
+            What::Listen | What::Own | What::Ping => false,
+            What::Opening | What::Call | What::Subscribe(_) | What::Plain => {
+                call.cancelled.is_none()
+            }
         });
         let open = |question: &Question| question.since + QUESTION_WITHIN > now;
         let asked = self.questions.values().any(open);
-        let at_work = |task: &Task| task.until.is_some_and(|until| until > now);
-        let followed = !self.subscriptions.is_empty() || self.tasks.values().any(at_work);
+        let at_work = self.tasks.values().any(|task| task.is_at_work(now));
+        let followed = !self.subscriptions.is_empty() || at_work;
         let in_use = busy || asked || followed;
         (!in_use).then(|| self.used_at + idle)
     }
@@ -224,7 +259,10 @@ impl Hub {
 
     /// How many requests are in flight.
     pub(super) fn in_flight(&self) -> usize {
-        self.calls.values().filter(|call| !call.cancelled && call.what == What::Call).count()
+        self.calls
+            .values()
+            .filter(|call| call.cancelled.is_none() && call.what == What::Call)
+            .count()
     }
 
     fn calls_of(&self, caller: CallerId) -> impl Iterator<Item = (&Id, &Call)> {
@@ -263,23 +301,22 @@ impl Hub {
     fn ask_server(&mut self, caller: CallerId, method: &str, params: &RawValue) {
         let id = self.fresh_id();
         self.tell_server(envelope::request(&id, method, Some(params)));
-        let own = Call {
-            caller,
-            id: id.clone(),
-            what: What::Own,
-            progress_token: None,
-            cancelled: false,
-        };
+        let own =
+            Call { caller, id: id.clone(), what: What::Own, progress_token: None, cancelled: None };
         self.calls.insert(id, own);
     }
 
     /// Tells the server to give a request up. It may go on with it, and need not say so.
-    fn cancel(&mut self, id: &Id, reason: &str) {
-        let Some(call) = self.calls.get_mut(id).filter(|call| !call.cancelled) else { return };
+    fn cancel(&mut self, id: &Id, reason: &str, now: BootInstant) {
+        // Here is where they would pile up: a server rightly never answers them.
+        self.calls.retain(|_, call| call.may_go_on(now));
+        let Some(call) = self.calls.get_mut(id).filter(|call| call.cancelled.is_none()) else {
+            return;
+        };
         if matches!(call.what, What::Opening | What::Own) {
             return;
         }
-        call.cancelled = true;
+        call.cancelled = Some(now);
         let id: serde_json::Value = serde_json::from_str(id.as_json()).unwrap_or_default();
         let params = serde_json::json!({ "requestId": id, "reason": reason });
         self.tell_server(envelope::notification("notifications/cancelled", Some(&params)));

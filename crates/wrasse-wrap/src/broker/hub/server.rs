@@ -3,7 +3,9 @@
 use serde_json::Value;
 use wrasse_scope::clock::BootInstant;
 
-use super::{Call, CallerId, Hub, Level, Opening, Output, Question, TASK_WITHIN, Task, What};
+use super::{
+    Call, CallerId, Hub, Level, Opening, Output, Question, TASK_WITHIN, TASKS_MAX, Task, What,
+};
 use crate::catalogue::Answer;
 use crate::envelope::{self, Envelope, Id, Kind};
 use crate::rewrite;
@@ -27,6 +29,12 @@ impl Hub {
         }
     }
 
+    /// A line of the server was too long to be passed on.
+    pub(in crate::broker) fn left_out(&mut self) {
+        let text = format!("{} wrote a line of more than 32 MiB; it is left out", self.name);
+        self.outputs.push_back(Output::SayAll(text));
+    }
+
     fn server_asks(
         &mut self,
         id: Id,
@@ -42,7 +50,7 @@ impl Hub {
         let task = related_task(envelope);
         let meant = match task.and_then(|task| self.tasks.get(&task).map(|task| task.owner)) {
             Some(owner) => self.callers.contains_key(&owner).then_some(owner),
-            None => self.only_caller(),
+            None => self.only_caller(now),
         };
         let Some(caller) = meant else {
             let sessions = self.callers.len();
@@ -67,13 +75,14 @@ impl Hub {
 
     /// Who is meant by a question that names nobody: whoever has the one call in flight, if nobody else can have
     /// anything at work in the server.
-    fn only_caller(&self) -> Option<CallerId> {
-        let mut calls = self.calls.values().filter(|call| call.what == What::Call);
-        let call = calls.clone().find(|call| !call.cancelled)?;
-        let one = calls.clone().filter(|call| !call.cancelled).count() == 1;
+    fn only_caller(&self, now: BootInstant) -> Option<CallerId> {
+        let calls = self.calls.values();
+        let mut calls = calls.filter(|call| call.what == What::Call && call.may_go_on(now));
+        let call = calls.clone().find(|call| call.cancelled.is_none())?;
+        let one = calls.clone().filter(|call| call.cancelled.is_none()).count() == 1;
         let caller = call.caller;
         let alone = calls.all(|call| call.caller == caller)
-            && self.tasks.values().all(|task| task.until.is_none() || task.owner == caller);
+            && self.tasks.values().all(|task| !task.is_at_work(now) || task.owner == caller);
         (one && alone && self.callers.contains_key(&caller)).then_some(caller)
     }
 
@@ -101,7 +110,7 @@ impl Hub {
             }
             "notifications/resources/updated" => {
                 let uri = text("uri").unwrap_or_default();
-                let about = self.subscriptions.iter().filter(|(known, _)| uri.starts_with(*known));
+                let about = self.subscriptions.iter().filter(|(known, _)| is_within(&uri, known));
                 let heard: std::collections::BTreeSet<CallerId> =
                     about.flat_map(|(_, callers)| callers.iter().copied()).collect();
                 for caller in heard {
@@ -158,20 +167,27 @@ impl Hub {
 
     fn server_answers(&mut self, id: &Id, envelope: &Envelope<'_>, line: &[u8], now: BootInstant) {
         let Some(call) = self.calls.remove(id) else { return };
-        self.used_at = now;
+        if call.what.is_use() {
+            self.used_at = now;
+        }
         let Call { caller, id, what, cancelled, .. } = call;
         match what {
             What::Own => return,
             What::Opening => return self.opened(envelope),
             What::Subscribe(uri) => {
-                if envelope.error.is_none() && !cancelled && self.callers.contains_key(&caller) {
+                if envelope.error.is_none()
+                    && cancelled.is_none()
+                    && self.callers.contains_key(&caller)
+                {
                     self.subscriptions.entry(uri).or_default().insert(caller);
                 }
             }
             What::Call => self.note_task(caller, envelope, now),
-            What::Listen | What::Plain => {}
+            What::Listen | What::Plain | What::Ping => {}
         }
-        if !cancelled && let Some(line) = rewrite::put(line, &[("id", id.as_json())]) {
+        if cancelled.is_none()
+            && let Some(line) = rewrite::put(line, &[("id", id.as_json())])
+        {
             self.tell(caller, line);
         }
     }
@@ -204,9 +220,23 @@ impl Hub {
         let (Some(Value::String(id)), Some(status)) = (member("taskId"), member("status")) else {
             return;
         };
-        let task = Task { owner: caller, until: Some(now + TASK_WITHIN) };
+        self.forget_a_task(now);
+        let task = Task { owner: caller, until: Some(now + TASK_WITHIN), since: now };
         self.tasks.entry(id.clone()).or_insert(task);
         self.task_is(&id, status.as_str());
+    }
+
+    /// Makes room for one more: of those that are not at work the oldest goes. Whose it was is no longer known then, which
+    /// is why it is not done before there are many.
+    fn forget_a_task(&mut self, now: BootInstant) {
+        if self.tasks.len() < TASKS_MAX {
+            return;
+        }
+        let over = self.tasks.iter().filter(|(_, task)| !task.is_at_work(now));
+        let oldest = over.min_by_key(|(_, task)| task.since).map(|(id, _)| id.clone());
+        if let Some(oldest) = oldest {
+            self.tasks.remove(&oldest);
+        }
     }
 
     fn task_is(&mut self, task: &str, status: Option<&str>) {
@@ -216,6 +246,12 @@ impl Hub {
             task.until = None;
         }
     }
+}
+
+/// Whether an address is the one that somebody subscribed to, or below it.
+fn is_within(uri: &str, known: &str) -> bool {
+    let rest = uri.strip_prefix(known);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || known.ends_with('/'))
 }
 
 fn stream_of(envelope: &Envelope<'_>) -> Option<Id> {

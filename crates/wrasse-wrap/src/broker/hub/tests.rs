@@ -323,3 +323,90 @@ fn what_passes_is_not_written_anew() {
         "{line}"
     );
 }
+
+/// failure mode E9
+#[test]
+fn who_only_asks_whether_it_is_there_does_not_keep_it() {
+    let mut stage = Stage::with(&[1]);
+    let idle = |stage: &Stage| stage.hub.idle_at(stage.now).map(|at| at.since(stage.now).as_secs());
+    stage.now = stage.now + Duration::from_secs(20);
+    for (id, method) in [(1, "ping"), (2, "tools/list")] {
+        let own = stage.request(1, &json!(id), method, json!({}));
+        stage.answers(&own, json!({}));
+    }
+    assert_eq!(idle(&stage), Some(10));
+    // One that is never answered, likewise.
+    stage.request(1, &json!(3), "ping", json!({}));
+    assert_eq!(idle(&stage), Some(10));
+    let own = stage.call(1, &json!(4));
+    stage.answers(&own, json!({}));
+    assert_eq!(idle(&stage), Some(30));
+}
+
+#[test]
+fn what_was_cancelled_is_forgotten_in_the_end() {
+    let mut stage = Stage::with(&[1, 2]);
+    for id in 0..3 {
+        stage.call(1, &json!(id));
+        stage.from(
+            1,
+            &json!({ "method": "notifications/cancelled", "params": { "requestId": id } }),
+        );
+    }
+    stage.hub.detach(1, stage.now);
+    stage.now = stage.now + Duration::from_secs(601);
+    stage.call(2, &json!(1));
+    stage.heard();
+    stage.says(&question(3));
+    assert_eq!(stage.heard()[0].0, 2, "nobody else can be meant any more");
+    stage.from(2, &json!({ "method": "notifications/cancelled", "params": { "requestId": 1 } }));
+    assert_eq!(stage.hub.calls.len(), 1);
+}
+
+#[test]
+fn tasks_that_are_over_are_not_remembered_without_end() {
+    let mut stage = Stage::with(&[1]);
+    for number in 0..super::TASKS_MAX + 10 {
+        let id = stage.call(1, &json!(number));
+        let status = if number == 0 { "working" } else { "completed" };
+        stage.answers(&id, json!({ "task": { "taskId": format!("t{number}"), "status": status } }));
+        stage.now = stage.now + Duration::from_millis(1);
+    }
+    assert_eq!(stage.hub.tasks.len(), super::TASKS_MAX);
+    assert!(stage.hub.tasks.contains_key("t0"), "it is at work");
+    assert!(!stage.hub.tasks.contains_key("t1"));
+}
+
+#[test]
+fn a_call_that_comes_while_the_server_ends_is_not_started() {
+    let mut stage = Stage::with(&[1]);
+    let too_late = |stage: &mut Stage, method: &str| {
+        let line = json!({ "id": 1, "method": method, "params": {} }).to_string();
+        stage.hub.caller_too_late(1, line.as_bytes());
+        stage.collect();
+        stage.heard()
+    };
+    let heard = too_late(&mut stage, "tools/call");
+    assert_eq!(heard[0].1["error"]["code"], -32051);
+    assert_eq!(heard[0].1["error"]["data"]["wrasse"]["outcome"], "not started");
+    for method in ["initialize", "ping", "tools/list", "subscriptions/listen"] {
+        assert_eq!(too_late(&mut stage, method), [], "{method}: the session settles it");
+    }
+    assert_eq!(stage.server, [] as [Value; 0]);
+}
+
+#[test]
+fn an_update_is_of_what_was_subscribed_to_or_below_it() {
+    let mut stage = Stage::with(&[1]);
+    let id = stage.request(1, &json!(1), "resources/subscribe", json!({ "uri": "file:///a" }));
+    stage.answers(&id, json!({}));
+    stage.heard();
+    for uri in ["file:///ab", "file:///a/b", "file:///b", "file:///a"] {
+        stage.says(
+            &json!({ "method": "notifications/resources/updated", "params": { "uri": uri } }),
+        );
+    }
+    let heard: Vec<_> =
+        stage.heard().into_iter().map(|(_, line)| line["params"]["uri"].clone()).collect();
+    assert_eq!(heard, [json!("file:///a/b"), json!("file:///a")]);
+}
