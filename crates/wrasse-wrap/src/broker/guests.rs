@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::UnixStream;
 
 use super::frame::Frame;
@@ -18,6 +20,10 @@ const QUEUE_MAX: usize = 64 * 1024 * 1024;
 const ERRORS_MAX: usize = 64 * 1024;
 /// What is read at once.
 const READ: usize = 16 * 1024;
+/// What is taken of one shim after the end of the server.
+const REST_MAX: usize = 1024 * 1024;
+/// How often shims that are not read are asked whether they are still there.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// How far a shim has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +136,18 @@ impl Guests {
 
     /// Writes to whoever takes, and returns when one wrote or left. Cancel-safe.
     pub(super) async fn next(&mut self, read: Read) -> (CallerId, Did) {
+        match read {
+            Read::Yes => self.wait(read).await,
+            // Nothing wakes us for the end of a shim behind data that nobody reads.
+            Read::No => loop {
+                if let Ok(found) = tokio::time::timeout(LOOK, self.wait(read)).await {
+                    return found;
+                }
+            },
+        }
+    }
+
+    async fn wait(&mut self, read: Read) -> (CallerId, Did) {
         let Self { guests, turn, buffer, .. } = self;
         let first = *turn;
         let found = poll_fn(|cx| {
@@ -149,6 +167,24 @@ impl Guests {
         .await;
         *turn = found.0 + 1;
         found
+    }
+
+    /// Takes what the attached have written and nobody has read yet; who did. One who writes without end is not heard out.
+    pub(super) fn read_rest(&mut self) -> Vec<CallerId> {
+        let Self { guests, buffer, .. } = self;
+        let attached = guests.iter_mut().filter(|(_, guest)| guest.standing == Standing::Attached);
+        attached
+            .map(|(id, guest)| {
+                let mut taken = 0;
+                while taken < REST_MAX
+                    && let Ok(count @ 1..) = guest.stream.try_read(buffer)
+                {
+                    guest.lines.push(&buffer[..count]);
+                    taken += count;
+                }
+                *id
+            })
+            .collect()
     }
 
     /// Writes until everything is written.
@@ -179,6 +215,7 @@ impl Guests {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Read {
     Yes,
+    /// Only from those that are gone: what they left is little, and their end stands behind it.
     No,
 }
 
@@ -190,7 +227,7 @@ impl Guest {
         buffer: &mut [u8],
     ) -> Poll<io::Result<Did>> {
         self.poll_write(cx)?;
-        if read == Read::No {
+        if read == Read::No && !self.has_hung_up() {
             return Poll::Pending;
         }
         loop {
@@ -222,6 +259,14 @@ impl Guest {
             }
         }
         Ok(())
+    }
+
+    /// Whether the other end is closed, whatever it left to be read. A server that reads nothing makes shims be read no
+    /// further; unless that is asked, it would outlive all of them. `// failure mode A1`
+    fn has_hung_up(&self) -> bool {
+        let mut fds = [PollFd::new(&self.stream, PollFlags::RDHUP)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
     }
 
     /// The uid of the process at the other end.

@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 use super::frame::{BYE, FORMAT, Frame, Hello, Welcome, greeting};
 use super::launch;
 use super::place::Folder;
-use crate::lines::Lines;
+use crate::lines::{LINE_MAX, Lines};
 use crate::link::{Boxed, Link, Stopped};
 use crate::options::WrapOptions;
 
@@ -25,6 +25,9 @@ use crate::options::WrapOptions;
 const TRIES: u32 = 5;
 /// How long the server may take to start; the session gives up a little earlier.
 const START_WITHIN: Duration = Duration::from_secs(310);
+
+/// The longest frame: a message, the letter before it, and an id of the host's in place of a shorter one.
+const FRAME_MAX: usize = LINE_MAX + 4096;
 
 /// Why a shim is not attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +77,7 @@ async fn greet(
     if stream.write_all(&greeting(&hello)).await.is_err() {
         return Ok(None);
     }
-    let mut lines = Lines::default();
+    let mut lines = Lines::with_max(FRAME_MAX);
     let answer = tokio::time::timeout(START_WITHIN, first_line(&mut stream, &mut lines)).await;
     let Ok(answer) = answer else {
         return Err(NotAttached::NoServer("its broker did not answer".to_owned()));

@@ -80,6 +80,8 @@ struct Broker {
     slot: Slot,
     launcher: Launcher,
     row: Row,
+    /// How the server ended, once its tree is empty.
+    ended: Option<Ending>,
     /// How many calls the ledger knows of, and since when.
     noted: (u64, BootInstant),
     signals: Signals,
@@ -180,6 +182,7 @@ impl Broker {
             slot,
             launcher,
             row,
+            ended: None,
             noted: (0, now),
             signals: Signals::new().map_err(said)?,
         };
@@ -198,6 +201,7 @@ impl Broker {
         self.close_door();
         self.slot.abandon();
         let left = self.launcher.kill_all().await;
+        self.last_words();
         // Somebody who reads no more does not hear it.
         drop(tokio::time::timeout(FLUSH, self.guests.flush()).await);
         // What is not proven empty is for the next sweep, which removes the row.
@@ -215,7 +219,11 @@ impl Broker {
             Phase::Serving => self.hub.idle_at(clock::now()),
             Phase::Opening | Phase::Ending | Phase::Over => None,
         };
-        let read = if self.slot.to_server.bytes() > QUEUE_MAX { Read::No } else { Read::Yes };
+        let read = match self.phase {
+            Phase::Opening | Phase::Serving if self.slot.to_server.bytes() > QUEUE_MAX => Read::No,
+            // Nothing of it goes to the server any more.
+            Phase::Opening | Phase::Serving | Phase::Ending | Phase::Over => Read::Yes,
+        };
         let Self { listener, guests, slot, signals, .. } = self;
         tokio::select! {
             () = signals.wait() => Event::Signal,
@@ -312,7 +320,12 @@ impl Broker {
                 Standing::Attached if line == BYE.trim_ascii() => {
                     return self.guest_left(id, Leave::InOrder);
                 }
-                Standing::Attached => self.hub.caller_line(id, &line, clock::now()),
+                Standing::Attached => match self.phase {
+                    Phase::Opening | Phase::Serving => {
+                        self.hub.caller_line(id, &line, clock::now());
+                    }
+                    Phase::Ending | Phase::Over => self.hub.caller_too_late(id, &line),
+                },
             }
         }
     }
@@ -434,6 +447,9 @@ impl Broker {
         while let Some(line) = self.slot.lines.next_line() {
             self.hub.server_line(&line, now);
         }
+        if self.slot.lines.take_too_long() > 0 {
+            self.hub.left_out();
+        }
     }
 
     /// Begins to end the server, once. Nobody comes in any more.
@@ -459,11 +475,20 @@ impl Broker {
             self.obey();
         }
         let gone = self.slot.ended();
-        for id in self.guests.with(Standing::Attached) {
-            let ending = Ending { how: gone.how.clone(), last_words: gone.last_words.clone() };
-            self.guests.push(id, Frame::Ended(ending).encode());
-        }
+        self.ended = Some(Ending { how: gone.how, last_words: gone.last_words });
         self.phase = Phase::Over;
+    }
+
+    /// Tells everybody how the server ended, after the answers to what came too late for it.
+    fn last_words(&mut self) {
+        let Some(ending) = self.ended.take() else { return };
+        for id in self.guests.read_rest() {
+            self.guest_wrote(id);
+        }
+        self.obey();
+        for id in self.guests.with(Standing::Attached) {
+            self.guests.push(id, Frame::Ended(ending.clone()).encode());
+        }
     }
 
     fn close_door(&mut self) {

@@ -252,10 +252,70 @@ fn a_server_that_dies_is_told_to_all() {
     assert_flat(&mut station);
 }
 
-/// The shim that started it is gone before it comes: the broker does not wait for ever.
+/// How much memory a process uses, in bytes.
+fn resident(pid: u32) -> usize {
+    let sizes = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+    sizes.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+/// A server that reads nothing more makes the broker read no further; it sees all the same that everybody is gone.
+// failure mode A1
 #[test]
-fn a_broker_that_nobody_comes_to_ends() {
+fn a_deaf_server_does_not_outlive_its_shims() {
+    for killed in [true, false] {
+        let mut station = Station::new();
+        let mut one = host(&mut station, &["--idle", "off"], &["f-stdin-stop"]);
+        // The first session of all starts the server, to learn what it offers.
+        let own = broker(&mut station);
+        let before = resident(own);
+        let text = "x".repeat(8 << 20);
+        one.ask("tools/call", &json!({ "name": "echo", "arguments": { "text": text } }));
+        eventually("the broker has the call, which the server does not take", PATIENCE, || {
+            resident(own) >= before + (7 << 20)
+        });
+        one.ask("tools/call", &json!({ "name": "echo", "arguments": { "text": "second" } }));
+        if killed {
+            let pids = [one.pid, one.shim(&mut station)];
+            station.kill_at_once(&pids);
+            let left =
+                station.oracle.wait_until(std::time::Duration::from_secs(10), <[_]>::is_empty);
+            assert!(left.is_ok(), "{left:#?}\n{}", station.log());
+        } else {
+            assert_eq!(one.end(&mut station), 0);
+        }
+        assert_flat(&mut station);
+    }
+}
+
+/// The same, and it is certain that the broker reads nothing more when the last one goes.
+// failure mode A1
+#[test]
+fn a_session_whose_words_nobody_reads_is_missed_all_the_same() {
     let mut station = Station::new();
+    broker_of_nobody(&mut station, "f-stdin-stop");
+    let mut stream = UnixStream::connect(socket(&station)).unwrap();
+    let format = format!("wrasse-broker/{}/1", env!("CARGO_PKG_VERSION"));
+    writeln!(stream, "{}", json!({ "format": format, "key": "key", "idle_ms": null })).unwrap();
+    let mut answer = String::new();
+    BufReader::new(stream.try_clone().unwrap()).read_line(&mut answer).unwrap();
+    assert!(answer.contains("attached"), "{answer}");
+    let text = "x".repeat(64 << 10);
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": { "name": "echo", "arguments": { "text": text } } });
+    stream.set_write_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+    let mut written = 0;
+    while writeln!(stream, "{call}").is_ok() {
+        written += 1;
+        assert!(written < 1000, "the broker takes whatever comes");
+    }
+    drop(stream);
+    let left = station.oracle.wait_until(std::time::Duration::from_secs(10), <[_]>::is_empty);
+    assert!(left.is_ok(), "{left:#?}\n{}", station.log());
+    assert_flat(&mut station);
+}
+
+/// Starts a broker as a shim would that is gone before it comes, and waits until its server runs.
+fn broker_of_nobody(station: &mut Station, server: &str) {
     let shim = station.program("wrasse-shim").display().to_string();
     let fixture = station.program("wrasse-fixture").display().to_string();
     let state = station.path("state").display().to_string();
@@ -266,16 +326,59 @@ fn a_broker_that_nobody_comes_to_ends() {
     );
     let words = [
         &shim, &own, "start", "key", &shims, "fix", "30s", "shared", "lazy", &state, "--",
-        &fixture, "f-daemon",
+        &fixture, server,
     ];
     let argv = words.map(str::to_owned);
     let pid = station.spawn(&argv);
     assert_eq!(station.oracle.exit_code(pid, PATIENCE), Some(0), "{}", station.log());
-    let up = station.oracle.wait_until(PATIENCE, |seen| {
-        seen.iter().any(|process| process.cmdline.ends_with("f-daemon"))
-    });
+    let up = station
+        .oracle
+        .wait_until(PATIENCE, |seen| seen.iter().any(|process| process.cmdline.ends_with(server)));
     assert!(up.is_ok(), "{up:#?}");
+}
+
+/// The broker does not wait for ever.
+#[test]
+fn a_broker_that_nobody_comes_to_ends() {
+    let mut station = Station::new();
+    broker_of_nobody(&mut station, "f-daemon");
     wait_no_server(&mut station);
+    assert_flat(&mut station);
+}
+
+/// Another broker that looks whether one serves says nothing: whom this one is for may still come.
+#[test]
+fn a_knock_without_a_word_ends_no_broker() {
+    let mut station = Station::new();
+    broker_of_nobody(&mut station, "f-daemon");
+    let socket = socket(&station);
+    for _ in 0..3 {
+        drop(UnixStream::connect(&socket).unwrap());
+    }
+    let format = format!("wrasse-broker/{}/1", env!("CARGO_PKG_VERSION"));
+    let hello = json!({ "format": format, "key": "key", "idle_ms": 30_000 }).to_string();
+    assert!(greet(&socket, &hello)["attached"].is_object(), "{}", station.log());
+    // Who was let in is gone, and was the last.
+    wait_no_server(&mut station);
+    assert_flat(&mut station);
+}
+
+/// What comes between the idle time and the end never reached the server: it is no call of unknown outcome.
+#[test]
+fn a_call_in_the_last_moments_is_not_started() {
+    let mut station = Station::new();
+    let mut one = host(&mut station, &["--idle", "2s"], &["f-eof-deaf"]);
+    let before = count(&mut one);
+    let is_socket = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "sock");
+    eventually("the ladder has begun", PATIENCE, || !files(&station).iter().any(is_socket));
+    let error = one.call("counter", &json!({}))["error"].clone();
+    assert_eq!(error["code"], -32051, "{error}");
+    assert_eq!(error["data"]["wrasse"]["outcome"], "not started");
+    wait_no_server(&mut station);
+    let text = one.call_text("counter", &json!({}));
+    assert!(text.contains("was restarted for this call"), "{text}");
+    assert!(!text.contains(&before.0.to_string()), "{text}");
+    assert_eq!(one.end(&mut station), 0);
     assert_flat(&mut station);
 }
 
@@ -283,8 +386,9 @@ fn a_broker_that_nobody_comes_to_ends() {
 #[test]
 fn an_idle_server_ends_with_its_broker() {
     let mut station = Station::new();
-    let mut one = host(&mut station, &["--idle", "200ms"], &["f-counter"]);
-    let mut two = host(&mut station, &["--idle", "400ms"], &["f-counter"]);
+    // Long enough for both to be there before the end.
+    let mut one = host(&mut station, &["--idle", "2s"], &["f-counter"]);
+    let mut two = host(&mut station, &["--idle", "3s"], &["f-counter"]);
     let before = count(&mut one);
     count(&mut two);
     wait_no_server(&mut station);
