@@ -11,7 +11,7 @@ use super::judging::{Judgement, OTHERWISE, class_of, owner, why_owned};
 use super::known::{Evidence, KnownServer};
 use super::live::{self, LiveHost};
 use super::matching::{Verdict, verdicts};
-use super::openclaw::{self, Place, Records, Session};
+use super::openclaw::{self, Fate, Place, Records, Session};
 use super::processes::{Processes, Scope, environment};
 use super::report::{Class, Report, Set};
 use super::trees::{Hold, Tree, gather};
@@ -162,7 +162,14 @@ impl Judge<'_> {
             );
         };
         let servers = self.servers.iter().filter(|server| server.file == place.config).count();
-        let records = openclaw::records(place, host.started_at, servers);
+        let mut records = openclaw::records(place, host.started_at, servers);
+        if openclaw::was_set(&host.env, host.id, host.started_at) {
+            self.notes.push(format!(
+                "the clock was set since openclaw, pid {}, started, so its records do not fit: nothing counts as finished",
+                host.id.pid
+            ));
+            records.sessions.iter_mut().for_each(|session| session.fate = Fate::Open);
+        }
         self.notes.extend(
             records
                 .unreadable

@@ -1,5 +1,6 @@
 //! OpenClaw: where it keeps what, what its records say, what each of its versions does with servers.
 
+mod clock;
 mod facts;
 mod files;
 mod place;
@@ -10,6 +11,7 @@ mod traps;
 
 use wrasse_types::UnixMillis;
 
+pub use clock::was_set;
 pub use facts::{Blame, CHECKED_ON, Disposal, Situation, Version, disposal};
 pub use place::Place;
 pub use records::{Begins, Ending, Fate, Records, Session, Span};
