@@ -265,6 +265,17 @@ pub struct Remains {
     files: Vec<PathBuf>,
 }
 
+impl Remains {
+    /// With those of another state dir.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.leftovers.extend(other.leftovers);
+        self.rows.extend(other.rows);
+        self.files.extend(other.files);
+        self
+    }
+}
+
 /// Looks for what dead shims of a state dir left behind. Changes nothing.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Where things are: the state dir, the configuration, the environment.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use wrasse_config::{DiskFiles, Faults, LoadOptions, Loaded, StateDirBy};
 use wrasse_contain::warden::launch_directory;
@@ -49,6 +49,15 @@ pub(crate) fn state_dir(common: &Common) -> Result<PathBuf, ExpectedError> {
 /// says so and works.
 pub(crate) fn wrap_state_dir(common: &Common) -> PathBuf {
     asked_state_dir(common).map_or_else(|_| PathBuf::from("/dev/null/wrasse"), |(dir, _)| dir)
+}
+
+/// The state dirs in whose ledgers dead shims may be: the gateway's own, and that of `wrasse wrap` where a configuration
+/// makes it another.
+pub(crate) fn shim_state_dirs(common: &Common, own: &Path) -> Vec<PathBuf> {
+    let shims = wrap_state_dir(common);
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let other = (real(own) != real(&shims)).then_some(shims);
+    std::iter::once(own.to_owned()).chain(other).collect()
 }
 
 fn home() -> Option<PathBuf> {

@@ -115,7 +115,13 @@ impl Slot {
         self.exited = None;
         if let Some(stop) = self.stop.take() {
             how.clone_into(&mut self.how);
-            self.stopping = Some(stop(ladder));
+            let stopping = stop(ladder);
+            self.stopping = Some(Box::pin(async move {
+                let stopped = stopping.await;
+                // The runtime looks at the pipes once more: what the server wrote last is there, and it may not know.
+                tokio::task::yield_now().await;
+                stopped
+            }));
         }
     }
 

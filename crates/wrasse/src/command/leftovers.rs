@@ -4,7 +4,7 @@
 //! says itself what carries our mark and belongs to nothing.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -54,6 +54,10 @@ struct Gateway {
 pub(crate) async fn run(common: &Common, args: &ReapArgs) -> CommandResult {
     let path = place::state_dir(common)?;
     let mut found = if path.is_dir() { look(common, &path).await? } else { Found::default() };
+    for shims in place::shim_state_dirs(common, &path) {
+        let of_shims = ledger::leftovers(&shims).map_err(|error| failed(&error))?;
+        found.of_shims = found.of_shims.and(of_shims);
+    }
     let done = act(common, args, &path, &mut found).await;
     if let Some(records) = found.records {
         records.store.close().await;
@@ -62,10 +66,7 @@ pub(crate) async fn run(common: &Common, args: &ReapArgs) -> CommandResult {
 }
 
 async fn look(common: &Common, path: &Path) -> Result<Found, ExpectedError> {
-    let mut found = Found {
-        of_shims: ledger::leftovers(path).map_err(|error| failed(&error))?,
-        ..Found::default()
-    };
+    let mut found = Found::default();
     let state = StateDir::open(path).map_err(|error| failed(&error))?;
     match state.lock("reap") {
         // No record, so nothing was ever started.
@@ -136,7 +137,7 @@ async fn act(common: &Common, args: &ReapArgs, path: &Path, found: &mut Found) -
         let any = !shown.is_empty();
         return Ok(if any { Exit::FoundSomething.into() } else { ExitCode::SUCCESS });
     }
-    let ended = end(path, found, narrowed).await?;
+    let ended = end(&place::shim_state_dirs(common, path), found, narrowed).await?;
     let leftovers = found.of_gateways.iter().chain(&found.of_shims.leftovers);
     for (one, shown) in leftovers.zip(report["leftovers"].as_array_mut().into_iter().flatten()) {
         shown["ended"] = json!(!one.runs());
@@ -177,22 +178,30 @@ fn choose(all: &[(Tree, u32)], ids: &[String]) -> Result<BTreeSet<Tree>, Expecte
 }
 
 /// Ends what was found, and puts it on record.
-async fn end(path: &Path, found: &Found, narrowed: bool) -> Result<SweepReport, ExpectedError> {
+async fn end(
+    of_shims: &[PathBuf],
+    found: &Found,
+    narrowed: bool,
+) -> Result<SweepReport, ExpectedError> {
     let mut report = match &found.records {
         Some(records) if !found.of_gateways.is_empty() => {
             end_of_gateways(records, &found.of_gateways).await
         }
         Some(_) | None => SweepReport::default(),
     };
-    let of_shims = if narrowed {
-        sweep::end(found.of_shims.leftovers.clone()).await
-    } else {
-        // With their rows, of which nothing is left then.
-        ledger::sweep(path).await.map_err(|error| failed(&error))?
+    let mut add = |more: SweepReport| {
+        report.found += more.found;
+        report.ended += more.ended;
+        report.survivors += more.survivors;
     };
-    report.found += of_shims.found;
-    report.ended += of_shims.ended;
-    report.survivors += of_shims.survivors;
+    if narrowed {
+        add(sweep::end(found.of_shims.leftovers.clone()).await);
+    } else {
+        for state_dir in of_shims {
+            // With their rows, of which nothing is left then.
+            add(ledger::sweep(state_dir).await.map_err(|error| failed(&error))?);
+        }
+    }
     Ok(report)
 }
 

@@ -1,6 +1,7 @@
 //! Putting the parts together, in the one order that works: lock, containment, sweep, store, servers, gateway.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use wrasse_config::{Config, Durability};
@@ -64,7 +65,9 @@ pub(crate) async fn compose(
     }
     let store = open_store(&state, &config).await?;
     sweep_leftovers(installation, &store).await?;
-    sweep_after_shims(&state).await;
+    for state_dir in place::shim_state_dirs(common, state.path()) {
+        sweep_after_shims(&state_dir).await;
+    }
     let scope = Scope::root("gateway");
     let servers = Servers::new(ServersParts {
         config: Arc::clone(&config),
@@ -141,8 +144,8 @@ async fn sweep_leftovers(installation: u16, store: &Store) -> Result<(), Expecte
 
 /// Ends what dead shims of `wrasse wrap` left. They have marks and a ledger of their own, and one that lives is not
 /// touched, so nothing here waits for it to work.
-async fn sweep_after_shims(state: &StateDir) {
-    match wrasse_wrap::ledger::sweep(state.path()).await {
+async fn sweep_after_shims(state_dir: &Path) {
+    match wrasse_wrap::ledger::sweep(state_dir).await {
         Ok(report) if report.found == 0 => {}
         Ok(report) => tracing::warn!(
             "swept after shims that died: {} found, {} ended, {} left",

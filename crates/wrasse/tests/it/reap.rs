@@ -196,6 +196,31 @@ fn host(station: &mut Station, mode: Mode) -> u32 {
     host
 }
 
+/// Kills a shim, its guardian and what stands between them in one instant. The shim, and the numbers of what is left.
+fn kill_shim_and_guardian(station: &mut Station, host: u32) -> (u32, Vec<u32>) {
+    let seen = station.oracle.list();
+    let shim = seen.iter().find(|one| one.ppid == host).unwrap().pid;
+    let guardian = named(&seen, "wrasse-guardian")[0].pid;
+    let mut dead = vec![shim];
+    // Whatever stands between the shim and its guardian.
+    let mut at = seen.iter().find(|one| one.pid == guardian).unwrap();
+    while at.pid != shim {
+        dead.push(at.pid);
+        at = seen.iter().find(|one| one.pid == at.ppid).unwrap();
+    }
+    dead[1..].reverse();
+    station.kill_at_once(&dead);
+    let quiet = |seen: &[Process]| {
+        seen.iter().all(|one| !dead.contains(&one.pid) && one.pid != host && one.state != 'Z')
+    };
+    let left = station.oracle.wait_until(PATIENCE, quiet);
+    let left = left.unwrap_or_else(|left| panic!("{left:#?}"));
+    assert!(!left.is_empty(), "its daemon lives");
+    let mut want: Vec<u32> = left.iter().map(|one| one.pid).collect();
+    want.sort_unstable();
+    (shim, want)
+}
+
 /// A shim and its guardian die in one instant: what is left is listed beside what gateways left, and ended by both ways.
 // failure mode F1
 #[test]
@@ -205,26 +230,7 @@ fn what_a_dead_shim_left_is_reaped_and_swept() {
         configure(&station, station.fixture(Mode::Ok), json!({}));
         let host = host(&mut station, Mode::Daemon);
         assert_eq!(station.ok(&["reap"]), NONE, "a living shim is a living owner");
-        let seen = station.oracle.list();
-        let shim = seen.iter().find(|one| one.ppid == host).unwrap().pid;
-        let guardian = named(&seen, "wrasse-guardian")[0].pid;
-        let mut dead = vec![shim];
-        // Whatever stands between the shim and its guardian.
-        let mut at = seen.iter().find(|one| one.pid == guardian).unwrap();
-        while at.pid != shim {
-            dead.push(at.pid);
-            at = seen.iter().find(|one| one.pid == at.ppid).unwrap();
-        }
-        dead[1..].reverse();
-        station.kill_at_once(&dead);
-        let quiet = |seen: &[Process]| {
-            seen.iter().all(|one| !dead.contains(&one.pid) && one.pid != host && one.state != 'Z')
-        };
-        let left = station.oracle.wait_until(PATIENCE, quiet);
-        let left = left.unwrap_or_else(|left| panic!("{left:#?}"));
-        assert!(!left.is_empty(), "its daemon lives");
-        let mut want: Vec<u32> = left.iter().map(|one| one.pid).collect();
-        want.sort_unstable();
+        let (shim, want) = kill_shim_and_guardian(&mut station, host);
         let dry = station.cli(&["reap", "--json"]);
         assert_eq!(dry.status.code(), Some(3), "{}", text(&dry.stderr));
         let report: Value = serde_json::from_slice(&dry.stdout).unwrap();
@@ -239,6 +245,33 @@ fn what_a_dead_shim_left_is_reaped_and_swept() {
             assert!(said.contains("· left 0"), "{said}");
             station.assert_empty();
             assert_eq!(station.ok(&["reap", "--yes"]), NONE);
+        }
+        assert_eq!(station.ok(&["reap"]).lines().last(), Some(NONE.trim()));
+        station.assert_flat();
+    }
+}
+
+/// Where the configuration has a state dir of its own, shims have another: `wrasse wrap` reads no configuration.
+// failure mode F1
+#[test]
+fn what_a_dead_shim_left_is_found_beside_another_state_dir() {
+    for by_a_start in [false, true] {
+        let mut station = Station::new();
+        let own = station.path("state");
+        configure(&station, station.fixture(Mode::Ok), json!({ "stateDir": own }));
+        station.set_env("WRASSE_STATE_DIR", "");
+        let host = host(&mut station, Mode::Daemon);
+        assert!(station.path("home").join(".wrasse/wrap/shims").is_dir());
+        let (_, want) = kill_shim_and_guardian(&mut station, host);
+        let dry = station.cli(&["reap", "--json"]);
+        let report: Value = serde_json::from_slice(&dry.stdout).unwrap();
+        assert_eq!(pids(&report), want, "{report:#}");
+        if by_a_start {
+            station.start();
+        } else {
+            let said = station.ok(&["reap", "--yes"]);
+            assert!(said.contains("· left 0"), "{said}");
+            station.assert_empty();
         }
         assert_eq!(station.ok(&["reap"]).lines().last(), Some(NONE.trim()));
         station.assert_flat();

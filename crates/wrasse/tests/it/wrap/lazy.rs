@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wrasse_testkit::station::{PATIENCE, Station};
+use wrasse_testkit::station::{PATIENCE, Station, eventually};
 
-use super::{assert_flat, learn, pid_of, row, wrap};
+use super::{assert_flat, learn, pid_of, row, rows, wrap};
 
 /// A server starts at the first call, ends when it is idle, and starts again at the next call, which says so.
 fn starts_when_called(flags: &[&str], name: &str) {
@@ -134,7 +134,11 @@ fn a_call_in_flight_and_a_subscription_keep_a_server() {
     let mut host = wrap(&mut station, &["--idle", "100ms"], &["protocol"]);
     host.initialize(&json!({}));
     let waits = host.ask("tools/call", &json!({ "name": "wait", "arguments": {} }));
-    host.wait_servers(&mut station, 2, PATIENCE);
+    eventually("the server is on record", PATIENCE, || {
+        let texts = rows(&station).into_iter().filter_map(|file| std::fs::read(file).ok());
+        let mut rows = texts.filter_map(|text| serde_json::from_slice::<Value>(&text).ok());
+        rows.any(|row| row["instances"][0]["server"].is_object())
+    });
     let server = pid_of(&row(&station)["instances"][0]["server"]);
     assert!(!ends_within(&mut station, server, Duration::from_secs(1)), "ended during a call");
     host.notify("notifications/cancelled", &json!({ "requestId": waits }));
