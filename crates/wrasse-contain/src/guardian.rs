@@ -16,10 +16,12 @@ use wrasse_guard::protocol::{EVENT_MAX, Event, Order, SPEC_FDS, SPEC_HEADER};
 use crate::accounts::Past;
 use crate::cgroup::Leaf;
 use crate::view::View;
-use crate::{Limits, ProcessIdentity};
+use crate::{Limits, ProcessIdentity, process};
 
 /// A guardian that does not answer for this long is killed, and its tree adopted.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// How often one that owes an answer is looked at; one that is seen stopped twice in a row is not waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// A guardian that was told to kill, and has said neither "empty" nor "stuck" for this long, likewise.
 pub(crate) const KILL_WITHIN: Duration = Duration::from_secs(3);
 
@@ -33,6 +35,19 @@ struct Owed {
     asked: Option<Instant>,
     /// When it was told to end its tree.
     killing: Option<Instant>,
+    /// When to look next whether it is stopped, while it owes an answer.
+    look: Option<Instant>,
+    /// It was stopped at the last look.
+    seen_stopped: bool,
+}
+
+impl Owed {
+    /// When it counts as lost for its silence.
+    fn lost_at(&self) -> Option<Instant> {
+        let answer = self.asked.map(|since| since + ANSWER_WITHIN);
+        let killed = self.killing.map(|since| since + KILL_WITHIN);
+        answer.into_iter().chain(killed).min()
+    }
 }
 
 /// Whether an order reached the guardian's socket.
@@ -197,8 +212,12 @@ impl Guardian {
             self.told_to_go.store(true, Ordering::Release);
         }
         {
-            let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
-            owed.asked.get_or_insert(now);
+            let mut owed = self.owed();
+            if owed.asked.is_none() {
+                owed.asked = Some(now);
+                owed.look = Some(now + LOOK_EVERY);
+                owed.seen_stopped = false;
+            }
             if kill {
                 owed.killing.get_or_insert(now);
             }
@@ -253,8 +272,9 @@ impl Guardian {
             }
         };
         {
-            let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut owed = self.owed();
             owed.asked = None;
+            owed.look = None;
             match event {
                 // It lives and goes on trying: killing it would only move the work to us.
                 Event::Stuck { .. } | Event::Empty { .. } => owed.killing = None,
@@ -288,15 +308,37 @@ impl Guardian {
         });
     }
 
-    /// When the guardian counts as lost unless it answers before.
+    fn owed(&self) -> MutexGuard<'_, Owed> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When to ask next whether it [is lost](Self::is_lost), unless it answers before.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         if self.condemned.load(Ordering::Acquire) {
             return None;
         }
-        let owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = owed.asked.map(|since| since + ANSWER_WITHIN);
-        let killed = owed.killing.map(|since| since + KILL_WITHIN);
-        answer.into_iter().chain(killed).min()
+        let owed = self.owed();
+        owed.lost_at().into_iter().chain(owed.look).min()
+    }
+
+    /// Whether it has been silent for too long, or is silent because somebody stopped it.
+    pub(crate) fn is_lost(&self) -> bool {
+        if self.condemned.load(Ordering::Acquire) {
+            return false;
+        }
+        let now = Instant::now();
+        let mut owed = self.owed();
+        if owed.lost_at().is_some_and(|at| at <= now) {
+            return true;
+        }
+        if owed.look.is_none_or(|at| at > now) {
+            return false;
+        }
+        // Twice, since we may have been stopped along with it, and go on before it does.
+        let stopped = process::stat(self.pid()).is_some_and(|stat| stat.stopped);
+        let before = std::mem::replace(&mut owed.seen_stopped, stopped);
+        owed.look = Some(now + LOOK_EVERY);
+        stopped && before
     }
 
     /// Kills the guardian itself. Its death is noticed and its tree adopted like after any other death.

@@ -34,6 +34,7 @@ mod process;
 mod readiness;
 mod registry;
 mod report;
+mod search;
 mod signal;
 mod spawn;
 pub mod sweep;

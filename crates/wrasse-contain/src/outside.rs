@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::search::Clarity;
 use crate::signal;
 use crate::tree::{Frozen, Member};
 use crate::{mark, process, warden};
@@ -73,8 +74,10 @@ pub fn end(
     confirm: impl FnOnce(&[Target]) -> Verdict,
 ) -> Ended {
     let untouchable = untouchable();
-    let roots =
-        || -> Vec<Member> { targets.iter().filter_map(|t| member(*t, &untouchable)).collect() };
+    let roots = || {
+        let living = targets.iter().filter_map(|t| member(*t, &untouchable));
+        (living.collect(), Clarity::Clear)
+    };
     let mut frozen = Resumed(Frozen::default());
     frozen.0.freeze(roots, PASSES_MAX);
     let mut members: HashMap<u32, Member> = HashMap::new();
@@ -157,7 +160,8 @@ fn kill(members: &mut HashMap<u32, Member>, untouchable: &HashSet<u32>) {
             return;
         }
         let mut frozen = Frozen::default();
-        frozen.freeze(|| living.iter().copied().filter(Member::living).collect(), PASSES_MAX);
+        let roots = || (living.iter().copied().filter(Member::living).collect(), Clarity::Clear);
+        frozen.freeze(roots, PASSES_MAX);
         admit(members, &frozen, untouchable);
         for member in deepest_first(members) {
             signal::send(member.pid, Signal::KILL, |stat| member.is(stat));
@@ -237,7 +241,7 @@ mod tests {
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let mut frozen = Resumed(Frozen::default());
             let stat = process::stat(child.id()).unwrap();
-            frozen.0.freeze(|| vec![Member::root(&stat)], PASSES_MAX);
+            frozen.0.freeze(|| (vec![Member::root(&stat)], Clarity::Clear), PASSES_MAX);
             until(true);
             panic!("the look");
         }));

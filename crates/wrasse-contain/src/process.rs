@@ -73,6 +73,8 @@ pub(crate) struct Stat {
     pub(crate) name: String,
     pub(crate) start_ticks: u64,
     pub(crate) zombie: bool,
+    /// Stopped by a signal; not by a tracer.
+    pub(crate) stopped: bool,
 }
 
 /// Reads one process; `None` when there is none of that number.
@@ -93,7 +95,8 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     // Fields 20 and 22 of the file; state is field 3, so 15 fields lie between the parent and the first.
     let threads = fields.nth(15)?.parse().ok()?;
     let start_ticks = fields.nth(1)?.parse().ok()?;
-    Some(Stat { pid, ppid, name, start_ticks, zombie: has_ended(state, threads) })
+    let zombie = has_ended(state, threads);
+    Some(Stat { pid, ppid, name, start_ticks, zombie, stopped: state == "T" })
 }
 
 /// Whether a process has ended and only waits to be reaped. One whose first thread ended before the others looks like
@@ -311,7 +314,9 @@ mod tests {
         let stat = parse_stat(line).unwrap();
         assert_eq!((stat.pid, stat.ppid, stat.start_ticks), (42, 7, 98765));
         assert_eq!(stat.name, "a) R (b c)");
-        assert!(!stat.zombie);
+        assert!(!stat.zombie && !stat.stopped);
+        let stopped = parse_stat(b"9 (x) T 1 9 9 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0").unwrap();
+        assert!(stopped.stopped && !stopped.zombie);
         let zombie = parse_stat(b"9 (\xff) Z 1 9 9 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0").unwrap();
         assert!(zombie.zombie);
         let threaded = parse_stat(b"9 (x) Z 1 9 9 0 -1 0 0 0 0 0 0 0 0 0 20 0 2 0 5 0 0").unwrap();

@@ -7,15 +7,16 @@
 //! holds the lock of the state directory as well). Or it descends from such a process. Names decide
 //! nothing, and numbers alone neither.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use wrasse_guard::Mark;
 
 use crate::process::{self, ProcessInfo, Stat};
-use crate::signal;
-use crate::tree::{Frozen, Member};
+use crate::search::{Clarity, Looker};
+use crate::signal::{self, Signalled};
+use crate::tree::{Freeze, Frozen, Member};
 use crate::{cgroup, mark, warden};
 
 /// How long a gateway's mark on somebody else may last: a guardian has it between fork and its own mark.
@@ -26,8 +27,6 @@ const END_WITHIN: Duration = Duration::from_secs(20);
 const ROUND: Duration = Duration::from_secs(1);
 const PASSES_MAX: u32 = 64;
 const PAUSE: Duration = Duration::from_millis(5);
-/// Between two looks: shorter than a short life.
-const BLINK: Duration = Duration::from_millis(1);
 
 /// What the ledger knows about an instance of a gateway that died.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,8 +71,8 @@ pub struct Leftover {
     pub marked_by: MarkedBy,
     /// How long after the guardian of its instance it was started.
     pub after_guardian: Duration,
-    installation: u16,
-    guardian_start_ticks: u64,
+    pub(crate) installation: u16,
+    pub(crate) guardian_start_ticks: u64,
 }
 
 impl Leftover {
@@ -100,13 +99,10 @@ pub struct SweepReport {
 pub enum Effort {
     /// Once: nothing says that a gateway died.
     Glance,
-    /// Again and again: the ledger has instances that never ended. A process that forks and exits for ever has a
-    /// life of milliseconds, and one look at the process table may fall between two of them.
+    /// Until enough looks were clear: the ledger has instances that never ended. A process that forks and exits for
+    /// ever has a life of milliseconds, and may be gone before one look has come to it.
     Search,
 }
-
-/// Looks of a search, and the pause between them.
-const LOOKS: u32 = 20;
 
 /// Finds what is left over. `proof` says what the ledger knows about an instance; what it does not know is
 /// left alone.
@@ -138,19 +134,15 @@ pub fn find_of_dead_owners(
         let proof = proof(instance).filter(|proof| proof.boot_id == boot_id);
         proof.map(|proof| proof.guardian_start_ticks)
     };
-    let looks = match effort {
-        Effort::Glance => 1,
-        Effort::Search => LOOKS,
-    };
-    let mut found = Vec::new();
-    for look in 1..=looks {
-        // What was seen before does not end the search: another instance may have been between two lives.
-        scan(installation, &spared, known, |leftover| found.push(leftover))
-            .map_err(SweepError::Proc)?;
-        if look < looks {
-            std::thread::sleep(BLINK);
+    let mut looker = Looker::new(installation, &spared, known);
+    let found = match effort {
+        Effort::Glance => {
+            let mut found = Vec::new();
+            looker.look(|leftover| found.push(leftover)).map(|_clarity| found)
         }
-    }
+        Effort::Search => looker.search(),
+    };
+    let found = found.map_err(SweepError::Proc)?;
     Ok(last_seen(found))
 }
 
@@ -252,7 +244,7 @@ fn refuse_living_owner(installation: u16, spared: &HashSet<u32>) -> Result<(), S
 }
 
 /// The instance of ours that a process carries the mark of, by either mark.
-fn instance_of(pid: u32, installation: u16) -> Option<(u64, MarkedBy)> {
+pub(crate) fn instance_of(pid: u32, installation: u16) -> Option<(u64, MarkedBy)> {
     let limit = mark::of(pid).filter(|mark| mark.installation() == installation);
     let limit = limit.map(Mark::lease).filter(|lease| *lease != Mark::GATEWAY_LEASE);
     let variable = || mark::in_environment(pid, installation);
@@ -271,41 +263,6 @@ pub fn marked(installation: u16) -> std::io::Result<HashSet<u64>> {
         .filter_map(|pid| instance_of(pid, installation))
         .map(|(instance, _)| instance)
         .collect())
-}
-
-/// Looks at every process once, those with the highest numbers first: they are mostly the newest, and the newest are
-/// the ones that may be gone in a moment.
-fn scan(
-    installation: u16,
-    spared: &HashSet<u32>,
-    known: impl Fn(u64) -> Option<u64>,
-    mut see: impl FnMut(Leftover),
-) -> std::io::Result<()> {
-    let mut pids = process::all()?;
-    pids.sort_unstable_by_key(|pid| std::cmp::Reverse(*pid));
-    for pid in pids {
-        if spared.contains(&pid) || signal::pid(pid).is_none() {
-            continue;
-        }
-        let Some((instance, marked_by)) = instance_of(pid, installation) else { continue };
-        let Some(guardian_start_ticks) = known(instance) else { continue };
-        let Some(process) = process::info(pid) else { continue };
-        if !process.zombie
-            && process.start_ticks >= guardian_start_ticks
-            && process::same_pid_namespace(pid)
-        {
-            let after_guardian = process::ticks(process.start_ticks - guardian_start_ticks);
-            see(Leftover {
-                process,
-                instance,
-                marked_by,
-                after_guardian,
-                installation,
-                guardian_start_ticks,
-            });
-        }
-    }
-    Ok(())
 }
 
 impl Leftover {
@@ -337,24 +294,17 @@ pub async fn end(leftovers: Vec<Leftover>) -> SweepReport {
     }
 }
 
-fn end_all(mut leftovers: Vec<Leftover>) -> SweepReport {
+fn end_all(leftovers: Vec<Leftover>) -> SweepReport {
     let deadline = Instant::now() + END_WITHIN;
     let mut seen: HashSet<(u32, u64)> = HashSet::new();
-    let instances: HashMap<(u16, u64), u64> = leftovers
-        .iter()
-        .map(|left| ((left.installation, left.instance), left.guardian_start_ticks))
-        .collect();
-    let installations: HashSet<u16> = leftovers.iter().map(|left| left.installation).collect();
+    let mut installations: BTreeMap<u16, HashMap<u64, u64>> = BTreeMap::new();
+    for left in leftovers {
+        let instances = installations.entry(left.installation).or_default();
+        instances.insert(left.instance, left.guardian_start_ticks);
+    }
     loop {
         let mut frozen = Frozen::default();
-        let again = || {
-            leftovers = installations
-                .iter()
-                .flat_map(|installation| rescan(*installation, &instances))
-                .collect();
-            leftovers.iter().filter_map(Leftover::member).collect()
-        };
-        frozen.freeze(again, PASSES_MAX);
+        let freeze = freeze(&mut frozen, &installations);
         let members = frozen.deepest_first();
         seen.extend(members.iter().map(|member| (member.pid, member.start_ticks)));
         frozen.kill();
@@ -363,29 +313,74 @@ fn end_all(mut leftovers: Vec<Leftover>) -> SweepReport {
             std::thread::sleep(PAUSE);
         }
         let left = members.iter().filter(|member| member.living()).count();
-        if (members.is_empty() && left == 0) || Instant::now() >= deadline {
+        let nobody = members.is_empty() && freeze == Freeze::Settled;
+        if nobody || Instant::now() >= deadline {
             let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
             let report = SweepReport {
                 found: count(seen.len()),
                 ended: count(seen.len() - left.min(seen.len())),
                 survivors: count(left),
             };
-            tracing::info!(?report, "sweep of what a dead gateway left behind");
+            tracing::info!(?report, ?freeze, "sweep of what a dead gateway left behind");
             return report;
         }
     }
 }
 
-/// Looks again, and stops on sight what is proven: what is stopped neither forks nor exits.
-fn rescan(installation: u16, instances: &HashMap<(u16, u64), u64>) -> Vec<Leftover> {
-    let known = |instance| instances.get(&(installation, instance)).copied();
-    let mut found: Vec<Leftover> = Vec::new();
-    let scanned = scan(installation, &spared(), known, |leftover| {
-        signal::send(leftover.process.pid, Signal::STOP, |stat| leftover.holds(stat));
-        found.push(leftover);
-    });
-    if let Err(error) = scanned {
-        tracing::error!(%error, "cannot read the process table");
+/// Stops everything that carries the mark of one of the instances, and what is below it.
+fn freeze(frozen: &mut Frozen, installations: &BTreeMap<u16, HashMap<u64, u64>>) -> Freeze {
+    let spared = spared();
+    let mut lookers: Vec<_> = installations
+        .iter()
+        .map(|(installation, instances)| {
+            Looker::new(*installation, &spared, |instance| instances.get(&instance).copied())
+        })
+        .collect();
+    let roots = || {
+        let (mut members, mut clarity) = (Vec::new(), Clarity::Clear);
+        for looker in &mut lookers {
+            // Stopped on sight: what is stopped neither forks nor exits.
+            let looked = looker.look(|leftover| {
+                let held = |stat: &Stat| leftover.holds(stat);
+                match signal::send(leftover.process.pid, Signal::STOP, held) {
+                    Signalled::Yes | Signalled::Refused => {}
+                    // It was too quick, and may have a successor.
+                    Signalled::Gone => clarity = Clarity::Unclear,
+                }
+                members.extend(leftover.member());
+            });
+            match looked {
+                Ok(Clarity::Clear) => {}
+                Ok(Clarity::Unclear) => clarity = Clarity::Unclear,
+                Err(error) => tracing::error!(%error, "cannot read the process table"),
+            }
+        }
+        (members, clarity)
+    };
+    frozen.freeze(roots, PASSES_MAX)
+}
+
+/// Finds and ends, again and again, until a whole search finds nobody, somebody cannot be ended, or a time is over:
+/// of an instance that was between two lives in one search, the next may see somebody. Blocks its thread while it looks.
+///
+/// # Errors
+/// When `find` fails.
+pub async fn until_clean<E>(
+    mut find: impl FnMut() -> Result<Vec<Leftover>, E>,
+) -> Result<SweepReport, E> {
+    let deadline = Instant::now() + END_WITHIN;
+    let mut whole = SweepReport::default();
+    loop {
+        let found = find()?;
+        if found.is_empty() {
+            return Ok(whole);
+        }
+        let report = end(found).await;
+        whole.found += report.found;
+        whole.ended += report.ended;
+        whole.survivors = report.survivors;
+        if report.survivors > 0 || Instant::now() >= deadline {
+            return Ok(whole);
+        }
     }
-    found
 }

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use rustix::process::Signal;
 
 use crate::process::{self, Stat};
+use crate::search::Clarity;
 use crate::signal::{self, Signalled};
 
 /// A process proven to belong to the tree.
@@ -41,9 +42,18 @@ impl Member {
     }
 }
 
-/// Passes in a row that must find nobody new. More than the two that a tree at rest needs: a process that forks and exits
-/// for ever is met by chance, and each pass is another one.
+/// Passes without anybody new in between. More than the two that a tree at rest needs: a process that forks and exits
+/// for ever is met by chance, and each pass is another one. Passes that were not clear count for nothing.
 const QUIET_PASSES: u32 = 10;
+
+/// Whether a freeze came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Freeze {
+    /// Nobody new was found any more.
+    Settled,
+    /// The passes were used up before.
+    Unsettled,
+}
 
 /// The members found so far.
 #[derive(Debug, Default)]
@@ -54,18 +64,28 @@ pub(crate) struct Frozen {
 impl Frozen {
     /// Stops the roots and everything below them until [`QUIET_PASSES`] find nobody new. `roots` is asked anew in
     /// every pass, because a process that loses its parent turns up as a new root.
-    pub(crate) fn freeze(&mut self, mut roots: impl FnMut() -> Vec<Member>, passes_max: u32) {
+    pub(crate) fn freeze(
+        &mut self,
+        mut roots: impl FnMut() -> (Vec<Member>, Clarity),
+        passes_max: u32,
+    ) -> Freeze {
         let mut quiet = 0;
         for _ in 0..passes_max {
             let mut new = 0;
-            for root in roots() {
+            let (roots, clarity) = roots();
+            for root in roots {
                 new += self.stop_below(root);
             }
-            quiet = if new == 0 { quiet + 1 } else { 0 };
+            if new > 0 {
+                quiet = 0;
+            } else if clarity == Clarity::Clear {
+                quiet += 1;
+            }
             if quiet == QUIET_PASSES {
-                return;
+                return Freeze::Settled;
             }
         }
+        Freeze::Unsettled
     }
 
     fn stop_below(&mut self, root: Member) -> u32 {

@@ -28,7 +28,7 @@ pub(crate) fn run(registry: &Registry) {
                 // Its last words may have come after the socket was looked at.
                 guardian.receive();
                 registry.reap(guardian);
-            } else if guardian.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+            } else if guardian.is_lost() {
                 guardian.condemn();
             }
         }

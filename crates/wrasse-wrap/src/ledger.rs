@@ -351,7 +351,12 @@ pub async fn sweep(state_dir: &Path) -> Result<SweepReport, SweepError> {
 
 async fn sweep_dead(state_dir: &Path) -> Result<SweepReport, SweepError> {
     let remains = leftovers(state_dir)?;
-    let report = sweep::end(remains.leftovers).await;
+    let mut first = Some(remains.leftovers);
+    let find = || match first.take() {
+        Some(found) => Ok(found),
+        None => leftovers(state_dir).map(|remains| remains.leftovers),
+    };
+    let report = sweep::until_clean(find).await?;
     if report.survivors == 0 {
         for file in remains.files {
             // Another shim may have done it.

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
 
-use rustix::process::{Signal, getpid, set_child_subreaper};
+use rustix::process::{Signal, WaitOptions, getpid, set_child_subreaper};
 use wrasse_contain::sweep::{self, LeaseProof, SweepError};
 use wrasse_contain::{Containment, Guard, Ladder, SpawnError};
 
@@ -42,6 +42,11 @@ async fn entry() {
             assert!(scenario_command("searcher").spawn().unwrap().wait().unwrap().success());
         }
         "searcher" => crate::sweep::searcher().await,
+        "comet-driver" => {
+            set_child_subreaper(Some(getpid())).unwrap();
+            assert_eq!(run_as_init("comet-sweeper").exit_status(), Some(0));
+        }
+        "comet-sweeper" => crate::sweep::comet_sweeper().await,
         // The environment is passed through, so the gateway below has the same variable.
         "warden" if std::env::var_os("WRASSE_WARDEN").is_some() => {
             crate::warden::below_warden().await;
@@ -49,6 +54,19 @@ async fn entry() {
         "warden" => crate::warden::become_warden(),
         "without-warden" => assert!(wrasse_contain::warden::link().is_none()),
         other => panic!("unknown scenario {other}"),
+    }
+}
+
+/// Waits for a scenario as init does: whatever else ends meanwhile is reaped too.
+#[expect(clippy::zombie_processes, reason = "it is waited for with everybody else")]
+fn run_as_init(scenario: &str) -> rustix::process::WaitStatus {
+    let child = scenario_command(scenario).spawn().unwrap();
+    loop {
+        let reaped = rustix::io::retry_on_intr(|| rustix::process::wait(WaitOptions::empty()));
+        let (pid, status) = reaped.unwrap().unwrap();
+        if pid == rustix::process::Pid::from_child(&child) {
+            return status;
+        }
     }
 }
 

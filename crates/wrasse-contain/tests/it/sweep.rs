@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use wrasse_contain::sweep::{self, Effort, LeaseProof};
 
-use crate::support::{Tag, again, containment};
+use crate::support::{Tag, again, containment, until};
 
 const INSTALLATION: u16 = 0x5cea;
 
@@ -51,11 +51,70 @@ pub(crate) async fn searcher() {
     assert_eq!(tag.count(), 0);
 }
 
+/// guarantee G4; failure mode D11: many lineages that fork and exit for ever, and a machine that is busy otherwise.
+#[tokio::test]
+async fn comets_do_not_slip_through_a_sweep() {
+    let _shared = containment();
+    let mut driver = again("comet-driver", |command| {
+        command.stdin(Stdio::null());
+    });
+    assert!(driver.wait().unwrap().success());
+}
+
+const COMETS: u64 = 4;
+/// Their own, since tests run side by side.
+const COMET_INSTALLATION: u16 = 0x5ceb;
+
+/// Sweeps below a process that stands in for init.
+pub(crate) async fn comet_sweeper() {
+    let folder = tempfile::tempdir_in(crate::support::state_dir().parent().unwrap()).unwrap();
+    let comet = folder.path().join("comet");
+    // Gone with the folder, if anything goes wrong here.
+    std::fs::write(&comet, "[ -e \"$0.stop\" ] || setsid sh \"$0\" $1 &\n").unwrap();
+    let tag = Tag::new();
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let proof =
+        |_| Some(LeaseProof { guardian_start_ticks: 0, boot_id: boot_id.trim().to_owned() });
+    for instance in 1..=COMETS {
+        leave_running(&format!("sh {} {} &", comet.display(), tag.0), COMET_INSTALLATION, instance);
+    }
+    // Enough of them that everybody has to wait for a processor.
+    let mut busy: Vec<_> = (0..4).map(|_| spinner()).collect();
+    until("the comets fly", || tag.count() > 0).await;
+    let find = || sweep::find_of_dead_owners(COMET_INSTALLATION, Effort::Search, proof);
+    let report = sweep::until_clean(find).await;
+    // Whoever is left goes on flying, so that a few looks are enough to see it.
+    let mut left = 0;
+    for _ in 0..50 {
+        left += tag.count();
+    }
+    std::fs::write(folder.path().join("comet.stop"), "").unwrap();
+    for spinner in &mut busy {
+        spinner.kill().unwrap();
+        spinner.wait().unwrap();
+    }
+    let report = report.unwrap();
+    assert!(report.found >= u32::try_from(COMETS).unwrap(), "{report:?}");
+    assert_eq!((report.survivors, left), (0, 0), "{report:?}");
+    until("all have landed", || tag.count() == 0).await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "it uses up processor time, and is no server")]
+fn spinner() -> std::process::Child {
+    // It ends by itself, if nobody ends it.
+    let count = "i=0; while [ $i -lt 10000000 ]; do i=$((i+1)); done";
+    Command::new("sh").args(["-c", count]).spawn().unwrap()
+}
+
 /// Leaves a process behind that carries the mark of an instance and is no longer ours.
-#[expect(clippy::disallowed_methods, reason = "a leftover is deliberately not contained")]
 fn leave(tag: &Tag, instance: u64) {
-    let sleep = format!("sleep 300.{} >/dev/null 2>&1 &", tag.0);
+    leave_running(&format!("sleep 300.{} &", tag.0), INSTALLATION, instance);
+}
+
+#[expect(clippy::disallowed_methods, reason = "a leftover is deliberately not contained")]
+fn leave_running(script: &str, installation: u16, instance: u64) {
     let mut shell = Command::new("sh");
-    shell.args(["-c", &sleep]).env("WRASSE_MARK", format!("{INSTALLATION:04x}:{instance}"));
+    shell.args(["-c", script]).stdout(Stdio::null()).stderr(Stdio::null());
+    shell.env("WRASSE_MARK", format!("{installation:04x}:{instance}"));
     assert!(shell.status().unwrap().success());
 }

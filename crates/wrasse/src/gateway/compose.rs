@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wrasse_config::{Config, Durability};
-use wrasse_contain::{ContainOptions, Containment, sweep, warden::WardenLink};
+use wrasse_contain::sweep::{self, SweepReport};
+use wrasse_contain::{ContainOptions, Containment, warden::WardenLink};
 use wrasse_gateway::{Gateway, GatewayIdentity, GatewayParts};
 use wrasse_mcp::{Servers, ServersParts};
 use wrasse_model::Models;
@@ -16,7 +17,7 @@ use wrasse_types::UnixMillis;
 use crate::args::Common;
 use crate::exit::{Exit, ExpectedError, failed};
 use crate::gateway::line;
-use crate::leftovers::Known;
+use crate::leftovers::{Known, LookError};
 use crate::place;
 
 /// A running gateway without a door.
@@ -127,18 +128,25 @@ async fn sweep_leftovers(installation: u16, store: &Store) -> Result<(), Expecte
     let known = Known::read(installation, &store.ledger()).await.map_err(|error| failed(&error))?;
     // First what one kill ends that no fork escapes.
     known.end_leaves(None).await;
-    let found = known.find().map_err(|error| failed(&error))?;
-    if found.is_empty() {
-        return Ok(());
+    let find = || {
+        let found = known.find()?;
+        if !found.is_empty() {
+            tracing::warn!(
+                "{} processes of a gateway that died are left; ending them",
+                found.len()
+            );
+        }
+        Ok(found)
+    };
+    let report = sweep::until_clean(find).await.map_err(|error: LookError| failed(&error))?;
+    if report != SweepReport::default() {
+        tracing::warn!(
+            "swept: {} found, {} ended, {} left",
+            report.found,
+            report.ended,
+            report.survivors
+        );
     }
-    tracing::warn!("{} processes of a gateway that died are left; ending them", found.len());
-    let report = sweep::end(found).await;
-    tracing::warn!(
-        "swept: {} found, {} ended, {} left",
-        report.found,
-        report.ended,
-        report.survivors
-    );
     Ok(())
 }
 
