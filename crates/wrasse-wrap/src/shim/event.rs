@@ -87,9 +87,7 @@ impl Shim {
             Phase::Draining { until } => Some(tick.map_or(until, |tick| tick.min(until))),
             Phase::Serving | Phase::Ladder | Phase::Over => tick,
         };
-        let full = self.slot.to_server.bytes() + waiting > QUEUE_MAX
-            // Who asks and asks and reads no answer is heard no further.
-            || self.output.queue.bytes() > ANSWERS_MAX;
+        let full = is_full(self.slot.to_server.bytes() + waiting, self.output.queue.bytes());
         let room_for_server = self.output.queue.bytes() <= QUEUE_MAX;
         let slot = &mut self.slot;
         let (starting, stopping) = (&mut slot.starting, &mut slot.stopping);
@@ -148,9 +146,27 @@ impl Shim {
     }
 }
 
+/// Whether the host is heard no further, by the bytes that wait for the server and for the host itself: who asks and asks
+/// and reads no answer.
+fn is_full(for_server: usize, for_host: usize) -> bool {
+    for_server > QUEUE_MAX || for_host > ANSWERS_MAX
+}
+
 pub(crate) async fn or_never<T>(future: Option<&mut Boxed<T>>) -> T {
     match future {
         Some(future) => future.await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_not_served_or_does_not_read_is_heard_no_further() {
+        assert!(!is_full(QUEUE_MAX, QUEUE_MAX), "a host may write much before it reads");
+        assert!(is_full(QUEUE_MAX + 1, 0));
+        assert!(is_full(0, ANSWERS_MAX + 1));
     }
 }
