@@ -11,7 +11,7 @@ pub(crate) fn run(filter: Option<&str>) -> anyhow::Result<()> {
     python();
     // The end-to-end tests run these as programs; cargo builds them for no test by itself.
     start(&mut cargo(&["build", "--locked", "--bins", "-p", "wrasse", "-p", "wrasse-testkit"]))?;
-    let mut test = cargo(&["test", "--locked", "--workspace"]);
+    let mut test = cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
     if let Some(filter) = filter {
         test.arg("--").arg(filter);
     }
