@@ -116,7 +116,8 @@ fn ended(
             blame: Blame::Bug,
             what: newer,
             changed,
-            advice: "that they are still there is a path it forgot: end them with wrasse reap --foreign --finished --yes",
+            advice: "that they are still there is a path it forgot, or they are another session's: restart the gateway to be \
+                     rid of them · for good: wrasse import openclaw --wrap",
         },
         Some(false) => {
             Disposal { ends, blame: Blame::Bug, what: older, changed, advice: UPGRADE_OR_WRAP }
