@@ -15,6 +15,7 @@
 mod peer;
 mod ready;
 mod rows;
+mod strangers;
 mod table;
 mod tree;
 

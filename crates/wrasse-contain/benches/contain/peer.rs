@@ -13,6 +13,7 @@ use wrasse_contain::Containment;
 use wrasse_testkit::processes::{self, Process};
 
 use crate::ready;
+use crate::strangers::Strangers;
 use crate::tree::{self, Shape, Tag};
 
 /// For how long the count must not change before it is believed.
@@ -25,6 +26,8 @@ pub(crate) struct GroupKill {
     pub(crate) took: Duration,
     /// Members of the tree that live on.
     pub(crate) survivors: usize,
+    /// Strangers that do not.
+    pub(crate) hit: usize,
 }
 
 /// Has one tree ended that way.
@@ -43,6 +46,7 @@ pub(crate) fn ask(containment: &Containment, shape: Shape, count: usize) -> Grou
     GroupKill {
         took: Duration::from_micros(micros),
         survivors: usize::try_from(survivors).unwrap(),
+        hit: usize::try_from(numbers.next().unwrap()).unwrap(),
     }
 }
 
@@ -62,14 +66,16 @@ pub(crate) fn play(shape: &str, count: usize, tag: &str) -> ExitCode {
     ready::direct(leader.stdout.take().unwrap(), count);
     let group = Pid::from_child(&leader);
     assert_eq!(living().len(), count, "the count must see what it may later find left");
+    let strangers = Strangers::start(&tag, leader.id(), |command| command.spawn());
 
     let began = Instant::now();
     rustix::process::kill_process_group(group, Signal::KILL).unwrap();
     reap(|| rustix::process::waitpgid(group, WaitOptions::empty()));
     let took = began.elapsed();
 
-    let survivors = settle();
-    println!("{} {}", took.as_micros(), survivors.len());
+    let mut survivors = settle();
+    survivors.retain(|process| !strangers.are(process));
+    println!("{} {} {}", took.as_micros(), survivors.len(), strangers.end());
     tree::end(&survivors);
     reap(|| rustix::process::wait(WaitOptions::empty()));
     ExitCode::SUCCESS

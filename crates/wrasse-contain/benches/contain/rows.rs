@@ -9,6 +9,7 @@ use wrasse_testkit::processes;
 use crate::Pace;
 use crate::peer;
 use crate::ready;
+use crate::strangers::{COUNT as STRANGERS, Strangers};
 use crate::table::{Table, Verdict, median, ratio, shown, spread};
 use crate::tree::{self, Shape, Tag};
 
@@ -25,17 +26,20 @@ pub(crate) async fn force(containment: &Containment, pace: Pace, table: &mut Tab
     for (count, budget_ms, samples) in TREES {
         for shape in Shape::ALL {
             let (mut ours, mut left, mut theirs, mut escaped) = (Vec::new(), 0, Vec::new(), 0);
+            let (mut hit, mut hit_by_group) = (0, 0);
             for _ in 0..pace.samples(3, samples) {
-                let (took, survivors) = end_by_force(containment, shape, count).await;
+                let (took, survivors, strangers) = end_by_force(containment, shape, count).await;
                 ours.push(took);
                 left = left.max(survivors);
+                hit = hit.max(strangers);
                 let peer = peer::ask(containment, shape, count);
                 theirs.push(peer.took);
                 escaped = escaped.max(peer.survivors);
+                hit_by_group = hit_by_group.max(peer.hit);
             }
             let budget = Duration::from_millis(budget_ms);
             let verdict =
-                if left > 0 { Verdict::Missed } else { Verdict::of(median(&ours), budget) };
+                if left + hit > 0 { Verdict::Missed } else { Verdict::of(median(&ours), budget) };
             let times = if escaped == 0 {
                 ratio(median(&ours), median(&theirs))
             } else {
@@ -43,30 +47,45 @@ pub(crate) async fn force(containment: &Containment, pace: Pace, table: &mut Tab
             };
             table.row(
                 format!("end a tree of {count}, {}", shape.word()),
-                format!("{}, {left} left", spread(&ours)),
-                format!("killpg: {}, {escaped} left; {times}", shown(median(&theirs))),
-                format!("{budget_ms} ms, 0 left"),
+                format!("{}, {left} left, {hit} strangers hit", spread(&ours)),
+                format!(
+                    "killpg: {}, {escaped} left, {hit_by_group} strangers hit; {times}",
+                    shown(median(&theirs))
+                ),
+                format!("{budget_ms} ms, 0 left, 0 hit"),
                 verdict,
             );
         }
     }
     table.note("killpg: until no member of the group is left; what is left was counted once nothing more ended.");
+    table.note(format!(
+        "strangers: {STRANGERS} beside each tree with the command line of its members, one of them in the leader's process \
+         group if it can join it (it cannot join one of Wrasse's, which is in a session of its own); the worst sample."
+    ));
 }
 
 /// Ends one tree; what is left is counted by its command line, in the table of all processes, and then ended.
-async fn end_by_force(containment: &Containment, shape: Shape, count: usize) -> (Duration, usize) {
+async fn end_by_force(
+    containment: &Containment,
+    shape: Shape,
+    count: usize,
+) -> (Duration, usize, usize) {
     let tag = Tag::new();
     let (tree, stdout) =
         ready::contained(containment, tree::leader(shape, count, &tag), count).await;
     assert_eq!(tag.members().len(), count, "the count must see what it may later find left");
+    let spawn = |command: &mut Command| containment.spawn_bystander(|| command.spawn());
+    let strangers = Strangers::start(&tag, tree.pid(), spawn);
     let began = Instant::now();
     let outcome = tree.kill().await;
     let took = began.elapsed();
-    let members = tag.members();
+    let mut members = tag.members();
+    members.retain(|process| !strangers.are(process));
+    let hit = strangers.end();
     let unproven = usize::from(!outcome.proven_empty);
     drop(stdout);
     tree::end(&members);
-    (took, members.len().max(unproven))
+    (took, members.len().max(unproven), hit)
 }
 
 async fn idle_trees(containment: &Containment, count: usize) -> Vec<(Contained, PipeReceiver)> {
@@ -231,7 +250,7 @@ impl Held {
 pub(crate) async fn cycles(containment: &Containment, pace: Pace, table: &mut Table) {
     let cycle = async |number: usize| {
         let shape = Shape::ALL[number % 2];
-        let (_, left) = end_by_force(containment, shape, 3).await;
+        let (_, left, _) = end_by_force(containment, shape, 3).await;
         left
     };
     let count = pace.samples(40, 1000);
