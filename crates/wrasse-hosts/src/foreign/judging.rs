@@ -70,10 +70,11 @@ fn is_contradicted(
 /// that it is another session's, which left no record, as much as that the version forgot it.
 fn is_ended_by_host(session: &Session, host: &LiveHost, records: &Records) -> bool {
     let Fate::Over(ending) = session.fate else { return false };
-    let version = host.version.as_deref().or(records.version.as_deref()).and_then(Version::parse);
-    // Only versions that end them write a version into their records.
-    let ends = disposal(version, Situation::Ended(ending)).ends;
-    ends.unwrap_or(records.version.is_some())
+    let versions = [host.version.as_deref(), records.version.as_deref()];
+    let ends = |version: &str| disposal(Version::parse(version), Situation::Ended(ending)).ends;
+    let mut known = versions.into_iter().flatten().map(ends).peekable();
+    // A version that nobody knows may be one that does.
+    known.peek().is_none() || known.any(|ends| ends != Some(false))
 }
 
 /// Whose a set is, as it is shown.
@@ -96,7 +97,7 @@ pub(super) fn owner(session: &Session) -> Owner {
 pub(super) fn why_owned(class: Class, owner: &Owner) -> String {
     match (class, owner.ending) {
         (Class::Unknown, Some(ending)) => format!(
-            "by its time it was started by {}, but this version ends such servers itself: it may be another's that left \
+            "by its time it was started by {}, but this version, as far as it is known, ends such servers itself: it may be another's that left \
              no record",
             ending.text()
         ),
@@ -175,7 +176,8 @@ mod tests {
     fn what_the_version_ends_itself_is_not_finished_but_unknown() {
         for (ending, live, written, expected) in [
             (Ending::CronRun, Some("2026.4.15"), None, Class::Finished),
-            (Ending::CronRun, None, None, Class::Finished),
+            (Ending::CronRun, None, None, Class::Unknown),
+            (Ending::CronRun, Some("2026.4.15"), Some("2026.9.6"), Class::Unknown),
             (Ending::CronRun, Some("2026.4.22"), None, Class::Unknown),
             (Ending::CronRun, Some("2026.9.6"), Some("2026.9.6"), Class::Unknown),
             (Ending::SubAgent, None, Some("2026.9.6"), Class::Unknown),

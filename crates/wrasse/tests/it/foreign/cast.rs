@@ -164,7 +164,9 @@ impl Cast {
             servers["nest"] = entry("nest");
         }
         std::fs::create_dir_all(home.join(".openclaw")).unwrap();
-        let config = json!({ "mcp": { "servers": servers } });
+        let config = json!({
+            "meta": { "lastTouchedVersion": "2026.4.15" }, "mcp": { "servers": servers },
+        });
         std::fs::write(home.join(".openclaw/openclaw.json"), config.to_string()).unwrap();
         std::fs::write(home.join(".claude.json"), json!({ "mcpServers": servers }).to_string())
             .unwrap();
