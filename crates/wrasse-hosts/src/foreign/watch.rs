@@ -1,6 +1,6 @@
 //! Whether processes do nothing, by what they have used and moved between two looks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::processes::{Activity, Identity, activity, is_alive};
@@ -10,15 +10,22 @@ use super::report::{Class, Report, Set};
 /// No message of the protocol is shorter than this.
 const MESSAGE_BYTES: u64 = 32;
 
-/// Watches what would be *finished*. Whatever moves as much as a message is not. What only used the processor or woke
-/// itself is watched again: a process that has been idle for a while tidies its memory once.
+/// How often a set is watched before it is called busy.
+const LOOKS: u32 = 3;
+
+/// Watches what would be *finished*. What only used the processor or woke itself is watched again: a process that has
+/// been idle for a while tidies its memory once. What moved as much as a message in the first look may have been
+/// started a moment ago (`npx` writes its log seconds after the server is up), so it is watched to the end, and must
+/// not do so again. Who is quiet in the last look at it is idle.
 pub(super) fn watch(report: &mut Report, time: Duration) {
     let mut watched: Vec<usize> =
         (0..report.sets.len()).filter(|at| report.sets[*at].class == Class::Finished).collect();
     if watched.is_empty() {
         return;
     }
-    for last in [false, false, true] {
+    let mut spoke = BTreeSet::new();
+    for look in 1..=LOOKS {
+        let last = look == LOOKS;
         let processes = |at: &usize| report.sets[*at].processes().collect::<Vec<_>>();
         let before = activities(watched.iter().flat_map(processes));
         std::thread::sleep(time);
@@ -27,12 +34,14 @@ pub(super) fn watch(report: &mut Report, time: Duration) {
             let set = &mut report.sets[*at];
             let doubt = set.processes().find_map(|process| doubt(process, &before, &after));
             match doubt {
+                None if spoke.contains(at) && !last => true,
                 None => {
                     set.last_seen = activities_of(set, &after);
                     false
                 }
                 Some(Doubt::Again(_)) if !last => true,
-                Some(Doubt::Again(text) | Doubt::Certain(text)) => {
+                Some(Doubt::Message(_)) if look == 1 => spoke.insert(*at),
+                Some(Doubt::Again(text) | Doubt::Message(text) | Doubt::Certain(text)) => {
                     set.class = Class::Unknown;
                     set.why = format!("its session is over by the records, but {text}");
                     false
@@ -66,6 +75,8 @@ pub(super) fn has_moved(set: &Set) -> bool {
 enum Doubt {
     /// It may have been a moment's work.
     Again(String),
+    /// It may have spoken to its host.
+    Message(String),
     Certain(String),
 }
 
@@ -93,7 +104,7 @@ fn between(pid: u32, before: Option<Activity>, after: Option<Activity>) -> Optio
             Some(Doubt::Again(format!("pid {pid} moved bytes, {bytes}, while it was watched")))
         }
         MESSAGE_BYTES.. => {
-            Some(Doubt::Certain(format!("pid {pid} moved bytes, {bytes}, while it was watched")))
+            Some(Doubt::Message(format!("pid {pid} moved bytes, {bytes}, while it was watched")))
         }
     }
 }
@@ -111,20 +122,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_certain_and_a_wake_up_only_a_reason_to_look_again() {
+    fn a_message_is_told_from_a_wake_up_and_from_what_cannot_be_seen() {
         let at = |cpu_ticks, bytes| Some(Activity { cpu_ticks, bytes });
-        let (again, certain) = (Some("again"), Some("certain"));
+        let (again, message, certain) = (Some("again"), Some("message"), Some("certain"));
         for (before, after, expected) in [
             (at(1, 100), at(1, 100), None),
             (at(1, 100), at(2, 100), again),
             (at(1, 100), at(1, 108), again),
             (at(1, 100), at(1, 131), again),
-            (at(1, 100), at(1, 132), certain),
+            (at(1, 100), at(1, 132), message),
             (at(1, 100), None, certain),
             (None, at(1, 100), certain),
         ] {
             let found = between(7, before, after).map(|doubt| match doubt {
                 Doubt::Again(_) => "again",
+                Doubt::Message(_) => "message",
                 Doubt::Certain(_) => "certain",
             });
             assert_eq!(found, expected, "{before:?} {after:?}");
