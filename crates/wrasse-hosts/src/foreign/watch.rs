@@ -6,15 +6,17 @@ use std::time::Duration;
 use super::processes::{Activity, Identity, activity, is_alive};
 use super::report::{Class, Report, Set};
 
-/// Readings that say no more than that threads of one process woke each other: node's do, now and then, of 1 to 8 bytes.
-/// No message of the protocol is shorter than this.
+/// Fewer bytes say no more than that threads of one process woke each other: node's do, now and then, by 1 to 8 bytes
+/// each time, through descriptors that the kernel counts like any. No message of the protocol is shorter than this.
 const MESSAGE_BYTES: u64 = 32;
+/// What an idle node may use while it is watched, in clock ticks (10 ms): its timers, a look at its memory.
+const IDLE_TICKS: u64 = 2;
 
 /// How often a set is watched before it is called busy.
 const LOOKS: u32 = 3;
 
-/// Watches what would be *finished*. What only used the processor or woke itself is watched again: a process that has
-/// been idle for a while tidies its memory once. What moved as much as a message in the first look may have been
+/// Watches what would be *finished*. What only used the processor is watched again: a process that has been idle for a
+/// while tidies its memory once. What moved as much as a message in the first look may have been
 /// started a moment ago (`npx` writes its log seconds after the server is up), so it is watched to the end, and must
 /// not do so again. Who is quiet in the last look at it is idle.
 pub(super) fn watch(report: &mut Report, time: Duration) {
@@ -97,15 +99,13 @@ fn between(pid: u32, before: Option<Activity>, after: Option<Activity>) -> Optio
         return Some(Doubt::Certain(format!("whether pid {pid} is idle cannot be seen")));
     };
     let bytes = after.bytes.saturating_sub(before.bytes);
-    match bytes {
-        _ if before == after => None,
-        0 => Some(Doubt::Again(format!("pid {pid} worked while it was watched"))),
-        1..MESSAGE_BYTES => {
-            Some(Doubt::Again(format!("pid {pid} moved bytes, {bytes}, while it was watched")))
-        }
-        MESSAGE_BYTES.. => {
-            Some(Doubt::Message(format!("pid {pid} moved bytes, {bytes}, while it was watched")))
-        }
+    let ticks = after.cpu_ticks.saturating_sub(before.cpu_ticks);
+    if bytes >= MESSAGE_BYTES {
+        Some(Doubt::Message(format!("pid {pid} moved bytes, {bytes}, while it was watched")))
+    } else if ticks > IDLE_TICKS {
+        Some(Doubt::Again(format!("pid {pid} worked while it was watched")))
+    } else {
+        None
     }
 }
 
@@ -122,14 +122,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_told_from_a_wake_up_and_from_what_cannot_be_seen() {
+    fn a_message_and_work_are_told_from_the_noise_of_idle_threads() {
         let at = |cpu_ticks, bytes| Some(Activity { cpu_ticks, bytes });
         let (again, message, certain) = (Some("again"), Some("message"), Some("certain"));
         for (before, after, expected) in [
             (at(1, 100), at(1, 100), None),
-            (at(1, 100), at(2, 100), again),
-            (at(1, 100), at(1, 108), again),
-            (at(1, 100), at(1, 131), again),
+            (at(1, 100), at(3, 131), None),
+            (at(1, 100), at(4, 100), again),
             (at(1, 100), at(1, 132), message),
             (at(1, 100), None, certain),
             (None, at(1, 100), certain),
