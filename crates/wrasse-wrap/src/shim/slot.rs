@@ -118,8 +118,8 @@ impl Slot {
             let stopping = stop(ladder);
             self.stopping = Some(Box::pin(async move {
                 let stopped = stopping.await;
-                // The runtime looks at the pipes once more: what the server wrote last is there, and it may not know.
-                tokio::task::yield_now().await;
+                // What the server wrote last is in its pipes, and the runtime may not know yet: it is read meanwhile.
+                tokio::time::sleep(LAST_WORDS).await;
                 stopped
             }));
         }
@@ -158,6 +158,9 @@ impl Slot {
         *self = Self::default();
     }
 }
+
+/// How long the pipes of a server that is gone are still listened to.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(30);
 
 /// What can be read without waiting. After much reading the runtime would have us make room for other tasks and says that
 /// nothing is there; there is no later for what is read here.
