@@ -437,6 +437,7 @@ impl Shim {
         }
         self.slot.close_stdin_when_written();
         self.slot.stop("was ended with its host", Ladder::default());
+        self.slot.linger();
     }
 
     /// Performs what the session orders.

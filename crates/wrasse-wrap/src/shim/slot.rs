@@ -118,8 +118,8 @@ impl Slot {
             let stopping = stop(ladder);
             self.stopping = Some(Box::pin(async move {
                 let stopped = stopping.await;
-                // What the server wrote last is in its pipes, and the runtime may not know yet: it is read meanwhile.
-                tokio::time::sleep(LAST_WORDS).await;
+                // The runtime looks at the pipes once more: what the server wrote last is there, and it may not know.
+                tokio::task::yield_now().await;
                 stopped
             }));
         }
@@ -132,6 +132,17 @@ impl Slot {
             self.exited = Some(Box::pin(async move {
                 let exited = tokio::time::timeout(DEATH, exited).await;
                 exited.unwrap_or_else(|_| how.to_owned())
+            }));
+        }
+    }
+
+    /// Listens to the pipes for a moment after the end: nothing is asked any more, and an answer may still be in them.
+    pub(crate) fn linger(&mut self) {
+        if let Some(stopping) = self.stopping.take() {
+            self.stopping = Some(Box::pin(async move {
+                let stopped = stopping.await;
+                tokio::time::sleep(LAST_WORDS).await;
+                stopped
             }));
         }
     }
