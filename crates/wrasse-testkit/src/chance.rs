@@ -1,7 +1,5 @@
 //! Chance that can be repeated.
 
-use std::net::TcpListener;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A small generator (splitmix64): the same everywhere, for ever.
@@ -36,20 +34,6 @@ impl Chance {
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
-        }
-    }
-}
-
-/// A free port below those that the kernel gives to outgoing connections: while a gateway is dead, nobody else of
-/// this machine's tests may come to have it.
-pub(crate) fn quiet_port() -> u16 {
-    static ASKED: AtomicU64 = AtomicU64::new(0);
-    let asked = ASKED.fetch_add(1, Ordering::Relaxed);
-    let mut chance = Chance::new(u64::from(std::process::id()), asked);
-    loop {
-        let port = 15_000 + u16::try_from(chance.below(15_000)).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
         }
     }
 }

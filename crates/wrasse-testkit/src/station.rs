@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -193,6 +194,21 @@ impl Station {
         std::fs::read_to_string(self.path("gateway.log")).unwrap_or_default()
     }
 
+    /// Waits for a condition; panics with the log when it does not come true.
+    pub fn eventually(&self, what: &str, condition: impl Fn() -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !condition() {
+            assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until the log has a text. The answer of a run comes before the line that reports its end, and what a program
+    /// writes to its stderr may be read after its answer.
+    pub fn assert_logs(&self, text: &str) {
+        self.eventually(text, || self.log().contains(text));
+    }
+
     /// A command line of the program under test, not started yet. It runs outside the oracle.
     #[expect(clippy::disallowed_methods, reason = "the command line is a program under test")]
     pub fn command(&self, args: &[&str]) -> Command {
@@ -323,9 +339,21 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A port that was free a moment ago.
+/// A port that is free, below those that the kernel gives to outgoing connections, and never the same twice in one
+/// process: nobody else of this machine's tests comes to have it before it is used, nor while a gateway is dead.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    const FIRST: u32 = 15_000;
+    const COUNT: u32 = 15_000;
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let asked = ASKED.fetch_add(1, Ordering::Relaxed);
+        // Processes that run side by side begin far from each other.
+        let place = std::process::id().wrapping_mul(7_919).wrapping_add(asked) % COUNT;
+        let port = u16::try_from(FIRST + place).unwrap();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Waits for a condition; panics when the deadline passes.

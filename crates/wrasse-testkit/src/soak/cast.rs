@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::chance::quiet_port;
 use crate::fixture::Mode;
 use crate::station::Station;
+use crate::station::free_port;
 
 /// What a fixture does in a soak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub(super) fn configure(station: &Station, port: u16, token: &str) {
         let argument = [
             (Mode::Lock, work.join("lock").display().to_string()),
             (Mode::SideFx, work.join("effects").display().to_string()),
-            (Mode::Port, quiet_port().to_string()),
+            (Mode::Port, free_port().to_string()),
             (Mode::Grow, "10".to_owned()),
         ];
         let argument = argument.into_iter().find(|(wanted, _)| *wanted == mode);

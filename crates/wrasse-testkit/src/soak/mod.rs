@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::chance::quiet_port;
 use crate::fixture::Mode;
 use crate::rpc::Rpc;
+use crate::station::free_port;
 use crate::station::{PATIENCE, Station};
 use cast::{Role, held, modes, role};
 
@@ -117,7 +117,7 @@ struct Soak {
 
 impl Soak {
     fn new(options: &Options) -> Self {
-        let (mut station, port) = (Station::new(), quiet_port());
+        let (mut station, port) = (Station::new(), free_port());
         cast::configure(&station, port, TOKEN);
         let launcher: Vec<&str> = options.launcher.iter().map(String::as_str).collect();
         station.set_launcher(&launcher);

@@ -10,8 +10,8 @@ use serde_json::json;
 use super::Options;
 use super::cast::{Cast, LET_GO};
 use super::table::{Entry, Id, Table, was_signalled};
-use crate::chance::quiet_port;
 use crate::rpc::Rpc;
+use crate::station::free_port;
 use crate::station::{PATIENCE, Station};
 
 const SIGKILL: i32 = 9;
@@ -116,7 +116,7 @@ struct Second {
 impl Stage {
     /// Sets everything up and starts both gateways.
     pub(super) fn new(options: &Options, cast: &Arc<Cast>) -> Result<Self, String> {
-        let (station, port) = (Station::new(), quiet_port());
+        let (station, port) = (Station::new(), free_port());
         let mut containment = json!({ "guard": options.guard.as_deref().unwrap_or("auto") });
         if let Some(layers) = &options.layers {
             containment["layers"] = json!(layers);
@@ -321,7 +321,7 @@ impl Second {
 fn bystanders(cast: &Cast, first: &Station) -> Result<(Station, Vec<Stranger>, Second), String> {
     let mut other = Station::new();
     let own = Cast::second();
-    let rpc = Rpc { port: quiet_port(), token: TOKEN.to_owned() };
+    let rpc = Rpc { port: free_port(), token: TOKEN.to_owned() };
     own.configure(&other, rpc.port, TOKEN, &json!({}));
     let fixture = other.program("wrasse-fixture").display().to_string();
     let (deaf, mut blocked) = (deaf(&mut other)?, Vec::new());

@@ -36,7 +36,7 @@ pub(crate) fn busy_in(station: Station, guard: &str) -> Station {
     station.ok(&["gateway", "call", "agent", "--params", &params]);
     for mode in modes {
         let started = station.path("work").join(mode.name());
-        super::table::eventually_or_log(&station, mode.name(), || started.exists());
+        station.eventually(mode.name(), || started.exists());
     }
     station
 }

@@ -146,7 +146,7 @@ fn a_fork_bomb_takes_every_process_and_is_ended() {
         let ps = rpc.call("ps", &json!({}), PATIENCE).unwrap();
         !ps["instances"].as_array().unwrap().iter().any(|one| one["server"] == "counted")
     });
-    assert!(station.log().contains("processes of 20 allowed"), "{}", station.log());
+    station.assert_logs("processes of 20 allowed");
     run("bomb");
     eventually("no process is to be had", PATIENCE, || {
         #[expect(clippy::disallowed_methods, reason = "asks the kernel for a process")]

@@ -51,7 +51,7 @@ pub(crate) fn hold(station: &Station) {
     drop(std::fs::remove_file(&started));
     let params = json!({ "message": "hold", "sessionKey": "hold" }).to_string();
     station.ok(&["gateway", "call", "agent", "--params", &params]);
-    super::table::eventually_or_log(station, "the call is in flight", || started.exists());
+    station.eventually("the call is in flight", || started.exists());
 }
 
 /// The living processes with a name.

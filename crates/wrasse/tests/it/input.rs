@@ -57,8 +57,8 @@ fn a_missing_command_is_named_and_the_rest_goes_on() {
     let mut station = station;
     station.start();
     assert_eq!(station.ok(&["agent", "-m", "go"]).trim(), "fine");
-    let log = station.log();
-    assert!(log.contains("no-such-command-here") && log.contains("gone"), "{log}");
+    station.assert_logs("no-such-command-here");
+    station.assert_logs("gone");
     station.assert_flat();
 }
 

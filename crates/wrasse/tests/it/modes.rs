@@ -254,8 +254,7 @@ fn tools_of_a_server_that_fails_to_start_are_withdrawn() {
     eventually("its tools are withdrawn", PATIENCE, || {
         again().contains("there is no tool \"fix__self\"")
     });
-    let log = station.log();
-    assert!(log.lines().last().unwrap().contains("1 server did not come up"), "{log}");
+    station.assert_logs("1 server did not come up");
     let status = station.json(&["mcp", "status"]);
     assert!(status["servers"][0]["fault"].is_object(), "{status:#}");
     station.assert_no_servers(Duration::from_secs(5));

@@ -190,7 +190,7 @@ fn host(station: &mut Station, mode: Mode) -> u32 {
         mode.name().to_owned(),
     ]);
     let host = station.spawn(&argv);
-    crate::table::eventually_or_log(station, "the wrapped server answers", || {
+    station.eventually("the wrapped server answers", || {
         std::fs::read_to_string(&answer).is_ok_and(|text| text.ends_with('\n'))
     });
     host

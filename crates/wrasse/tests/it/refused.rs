@@ -84,7 +84,7 @@ fn every_link(rules: &[&str]) {
     let all = guardians(&station.oracle.list());
     station.oracle.signal(&all, SIGKILL);
     station.assert_no_servers(Duration::from_secs(5));
-    assert!(station.log().contains("a guardian died above a living tree"), "{}", station.log());
+    station.assert_logs("a guardian died above a living tree");
     // The warden alone: the gateway ends every tree and itself.
     let warden_pid = warden(&mut station);
     station.warden = None;
@@ -181,8 +181,7 @@ fn where_the_guard_cannot_be_executed() {
         );
         station.start();
         hygiene::hold(&station);
-        let log = station.log();
-        assert!(log.contains(&format!("guard program from {source}: ")), "{log}");
+        station.assert_logs(&format!("guard program from {source}: "));
         let gateway = station.gateway();
         station.warden = None;
         station.oracle.signal(&[gateway], SIGKILL);

@@ -422,7 +422,7 @@ fn a_question_reaches_who_called_and_nobody_else() {
     one.request("ping", &json!({}));
     let answer = two.request("tools/call", &call);
     assert!(answer.to_string().contains("no certain addressee"), "{answer}");
-    assert!(station.log().contains("--scope private"), "{}", station.log());
+    station.assert_logs("--scope private");
     let questions = |host: &Hosted| {
         host.heard.iter().filter(|line| line["method"] == "elicitation/create").count()
     };
@@ -480,7 +480,7 @@ fn where_sharing_is_refused_the_session_has_its_own_server() {
     std::fs::set_permissions(&folder, mode(0o777)).unwrap();
     let mut two = host(&mut station, &["--idle", "200ms"], &["f-counter"]);
     assert_ne!(count(&mut two).0, before.0);
-    assert!(station.log().contains("is not shared, this session has its own"), "{}", station.log());
+    station.assert_logs("is not shared, this session has its own");
     let shim = two.shim(&mut station);
     two.wait_servers(&mut station, 0, PATIENCE);
     assert_eq!(two.shim(&mut station), shim, "it ends when idle, like any server of its own");
@@ -554,7 +554,7 @@ fn a_broker_of_another_user_is_not_trusted() {
     as_nobody(|| rustix::net::listen(&trap, 8).unwrap());
     let mut two = host(&mut station, &[], &["f-counter"]);
     assert_eq!(count(&mut two).1, 1);
-    assert!(station.log().contains("belongs to another user"), "{}", station.log());
+    station.assert_logs("belongs to another user");
     let heard = std::os::unix::net::UnixListener::from(trap);
     let mut said = String::new();
     let mut stream = BufReader::new(heard.accept().unwrap().0);

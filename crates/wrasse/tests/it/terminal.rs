@@ -80,7 +80,7 @@ impl Terminal {
 
     fn shows(&self, text: &str) {
         let station = &self.station;
-        super::table::eventually_or_log(station, text, || station.log().contains(text));
+        station.assert_logs(text);
     }
 
     fn wait_state(&mut self, warden: u32, stopped: bool) {

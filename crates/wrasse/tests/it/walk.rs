@@ -37,11 +37,11 @@ fn one_turn_from_the_command_line_to_a_reaped_tree() {
     assert_eq!(answer["text"], "heard: hello");
     assert_eq!(answer["sessionKey"], "agent:main:walk");
     station.assert_no_servers(Duration::from_secs(6));
+    station.assert_logs("left 0 of 1");
     let ended = station.json(&["ps"])["ended"].clone();
     assert_eq!(ended["trees"], 1, "{ended:#}");
     assert_eq!(ended["stdin"], 1, "{ended:#}");
     assert_eq!(ended["proven_empty"], 1, "{ended:#}");
-    assert!(station.log().contains("left 0 of 1"), "{}", station.log());
     station.assert_flat();
 }
 
@@ -61,7 +61,7 @@ fn ps_and_why_agree_with_the_oracle() {
     let mut station = station;
     station.start();
     let client = station.command(&["agent", "-m", "go"]).spawn().unwrap();
-    super::table::eventually_or_log(&station, "the call is in flight", || started.exists());
+    station.eventually("the call is in flight", || started.exists());
     let ps = station.json(&["ps"]);
     let instance = &ps["instances"][0];
     let mut shown: Vec<u64> = instance["processes"]

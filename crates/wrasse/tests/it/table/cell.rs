@@ -133,7 +133,7 @@ pub(super) fn wait_busy(station: &mut Station) {
     for mode in FIXTURES.into_iter().filter(|mode| answers(*mode)) {
         let file = started(station, mode);
         let what = format!("{} is in mid-call", mode.name());
-        eventually_or_log(station, &what, || file.exists());
+        station.eventually(&what, || file.exists());
     }
     let slow = Mode::SlowInit.name();
     let seen = station.oracle.wait_until(PATIENCE, |seen| {
@@ -141,14 +141,6 @@ pub(super) fn wait_busy(station: &mut Station) {
             .any(|process| process.cmdline.ends_with(slow) && !process.name.starts_with("wrasse-g"))
     });
     assert!(seen.is_ok(), "{slow} is not starting\n{}", station.log());
-}
-
-pub(crate) fn eventually_or_log(station: &Station, what: &str, condition: impl Fn() -> bool) {
-    let end = std::time::Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(std::time::Instant::now() < end, "not in time: {what}\n{}", station.log());
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// Waits for a run and checks how it ended.

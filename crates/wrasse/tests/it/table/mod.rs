@@ -6,7 +6,6 @@
 
 mod cell;
 
-pub(crate) use cell::eventually_or_log;
 mod rows;
 
 use wrasse_types::EndReason;

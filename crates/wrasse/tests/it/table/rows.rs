@@ -418,7 +418,7 @@ fn local_interrupted() {
     local("hold", |station, mode, pid| {
         if answers(mode) {
             let file = super::cell::started(station, mode);
-            super::cell::eventually_or_log(station, mode.name(), || file.exists());
+            station.eventually(mode.name(), || file.exists());
             station.oracle.signal(&[pid], SIGINT);
             assert_eq!(station.oracle.exit_code(pid, PATIENCE), Some(130), "{}", station.log());
             assert_eq!(station.query(RUN_ENDS).trim(), "client_interrupted", "{mode:?}");

@@ -64,7 +64,7 @@ fn bad_lines_of_either_side_end_nothing() {
     for id in ["a", "b"] {
         host.hear(|message| message["id"] == id && message["result"] == json!({}));
     }
-    assert!(station.log().contains("a line that is no message"), "{}", station.log());
+    station.assert_logs("a line that is no message");
     assert_eq!(host.end(&mut station), 0);
     assert_flat(&mut station);
 }
@@ -76,7 +76,7 @@ fn a_line_without_end_is_left_out() {
     host.initialize(&json!({}));
     host.say_raw(&"x".repeat(33 << 20));
     assert_eq!(host.call_text("echo", &json!({ "text": "x" })), "x");
-    assert!(station.log().contains("32 MiB"), "{}", station.log());
+    station.assert_logs("32 MiB");
     assert_eq!(host.end(&mut station), 0);
     assert_flat(&mut station);
 }
