@@ -14,6 +14,7 @@ mod rewrite;
 pub mod server;
 pub mod session;
 mod shim;
+mod slot;
 mod small;
 mod stdio;
 mod tuning;

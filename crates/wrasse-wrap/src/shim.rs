@@ -6,7 +6,6 @@
 
 pub(crate) mod event;
 mod sharing;
-pub(crate) mod slot;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,10 +26,10 @@ use crate::options::{Manner, Scope, WrapOptions};
 use crate::place::{self, Place};
 use crate::server::{Launch, Launcher};
 use crate::session::{Ended, Output, Session, SessionOptions};
+use crate::slot::{Buffers, Gone, ServerEvent, Slot};
 use crate::stdio::{HostInput, HostOutput};
 use event::{Event, Signals};
 use sharing::Sharing;
-use slot::{Gone, Slot};
 
 /// Bytes that may wait for one side before the other is read no further.
 const QUEUE_MAX: usize = 1024 * 1024;
@@ -62,7 +61,7 @@ enum Brain {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Serving,
-    /// The host has said all it has to say; some of it still has to reach the server.
+    /// The host has said all it has to say; some of it still has to reach the server, or to be answered.
     Draining {
         until: BootInstant,
     },
@@ -204,10 +203,10 @@ impl Shim {
         if matches!(self.brain, Brain::Pipe) {
             self.start();
         }
-        let mut buffers = event::Buffers::new(READ);
+        let (mut host, mut server) = (vec![0; READ], Buffers::new(READ));
         while self.phase != Phase::Over {
-            let event = self.next(&mut buffers).await;
-            self.handle(event, &buffers);
+            let event = self.next(&mut host, &mut server).await;
+            self.handle(event, &host, &server);
             self.obey();
             self.note_calls();
             self.advance_phase();
@@ -231,8 +230,9 @@ impl Shim {
         }
     }
 
-    fn handle(&mut self, event: Event, buffers: &event::Buffers) {
+    fn handle(&mut self, event: Event, host: &[u8], server: &Buffers) {
         match event {
+            Event::Server(event) => self.handle_server(event, server),
             Event::HostGone => {
                 self.phase = Phase::Over;
                 self.slot.abandon();
@@ -245,7 +245,7 @@ impl Shim {
                     self.slot.abandon();
                 }
             },
-            Event::HostBytes(Ok(count)) if count > 0 => self.host_bytes(&buffers.host[..count]),
+            Event::HostBytes(Ok(count)) if count > 0 => self.host_bytes(&host[..count]),
             Event::HostBytes(_) => self.host_closed(),
             Event::HostHungUp => {
                 let left = self.input.as_ref().map(HostInput::rest).unwrap_or_default();
@@ -263,7 +263,21 @@ impl Shim {
             }
             Event::ErrorsTaken(Ok(())) => {}
             Event::ErrorsTaken(Err(_)) => self.errors = None,
-            Event::Started(Ok(link)) => {
+            Event::Swept(swept) => {
+                self.sweeping = None;
+                self.swept(swept);
+            }
+            Event::Tick => {
+                if let Brain::Session(session) = &mut self.brain {
+                    session.tick(clock::now());
+                }
+            }
+        }
+    }
+
+    fn handle_server(&mut self, event: ServerEvent, buffers: &Buffers) {
+        match event {
+            ServerEvent::Started(Ok(link)) => {
                 if let Some(fault) = &link.unwritten {
                     self.warn_unwritten(fault);
                 }
@@ -275,36 +289,13 @@ impl Shim {
                     session.started(clock::now());
                 }
             }
-            Event::Started(Err(fault)) => self.start_failed(&fault),
-            Event::ServerBytes(Ok(count)) if count > 0 => {
-                self.server_bytes(&buffers.server[..count]);
-            }
-            Event::ServerBytes(_) => {
-                self.slot.stdout = None;
-                self.slot.broken("closed its standard output");
-            }
-            Event::ServerTakes(Ok(())) => self.slot.written(),
-            Event::ServerTakes(Err(_)) => {
-                self.slot.close_stdin();
-                self.slot.broken("closed its standard input");
-            }
-            Event::ServerErrors(Ok(count)) if count > 0 => {
-                let bytes = &buffers.errors[..count];
-                self.slot.last_words.push(bytes);
-                self.pass_stderr(bytes);
-            }
-            Event::ServerErrors(_) => self.slot.stderr = None,
-            Event::Exited(how) => self.slot.stop(&how, Ladder::default()),
-            Event::Stopped(stopped) => self.server_ended(stopped),
-            Event::Swept(swept) => {
-                self.sweeping = None;
-                self.swept(swept);
-            }
-            Event::Tick => {
-                if let Brain::Session(session) = &mut self.brain {
-                    session.tick(clock::now());
-                }
-            }
+            ServerEvent::Started(Err(fault)) => self.start_failed(&fault),
+            // The loop looks anew whether there is room for more of the host's.
+            ServerEvent::Took => {}
+            ServerEvent::Output(count) => self.server_bytes(&buffers.server[..count]),
+            ServerEvent::Errors(count) => self.pass_stderr(&buffers.errors[..count]),
+            ServerEvent::Exited(how) => self.slot.stop(&how, Ladder::default()),
+            ServerEvent::Stopped(stopped) => self.server_ended(stopped),
         }
     }
 
@@ -382,10 +373,6 @@ impl Shim {
     }
 
     fn server_ended(&mut self, stopped: Stopped) {
-        let left = self.slot.last_lines();
-        if !left.is_empty() {
-            self.server_bytes(&left);
-        }
         let ended = self.slot.ended();
         if !stopped.proven_empty {
             let name = self.launcher.name().to_owned();
@@ -418,14 +405,24 @@ impl Shim {
         if self.phase != Phase::Serving {
             return;
         }
-        let unsent = match &self.brain {
-            Brain::Session(session) => session.has_unsent(),
-            Brain::Pipe => self.slot.is_starting(),
-        };
-        if unsent && !self.host.is_gone() {
-            self.phase = Phase::Draining { until: clock::now() + DRAIN };
-        } else {
-            self.begin_ladder();
+        match self.patience() {
+            Some(patience) if !self.host.is_gone() => {
+                self.phase = Phase::Draining { until: clock::now() + patience };
+            }
+            Some(_) | None => self.begin_ladder(),
+        }
+    }
+
+    /// How long the end of the server may wait for what the host still has to get; `None` when that is nothing. A server of
+    /// our own goes on answering while its stdin is closed; one that is shared answers nobody who has left.
+    fn patience(&self) -> Option<Duration> {
+        match &self.brain {
+            Brain::Session(session) if session.has_unsent() => Some(DRAIN),
+            Brain::Session(session) if self.slot.is_shared() && session.owes_answers() => {
+                Some(Ladder::default().eof)
+            }
+            Brain::Pipe if self.slot.is_starting() => Some(DRAIN),
+            Brain::Session(_) | Brain::Pipe => None,
         }
     }
 
@@ -435,9 +432,8 @@ impl Shim {
         if self.host.is_gone() {
             self.phase = Phase::Over;
         }
-        self.slot.close_stdin_when_written();
+        self.slot.close_stdin();
         self.slot.stop("was ended with its host", Ladder::default());
-        self.slot.linger();
     }
 
     /// Performs what the session orders.
@@ -456,7 +452,7 @@ impl Shim {
                     Phase::Ladder | Phase::Over => {}
                 },
                 Output::Stop => {
-                    self.slot.close_stdin_when_written();
+                    self.slot.close_stdin();
                     self.slot.stop("was ended", Ladder::default());
                 }
             }
@@ -464,14 +460,10 @@ impl Shim {
     }
 
     fn advance_phase(&mut self) {
-        if let Phase::Draining { until } = self.phase {
-            let unsent = match &self.brain {
-                Brain::Session(session) => session.has_unsent(),
-                Brain::Pipe => self.slot.is_starting(),
-            };
-            if !unsent || clock::now() >= until {
-                self.begin_ladder();
-            }
+        if let Phase::Draining { until } = self.phase
+            && (self.patience().is_none() || clock::now() >= until)
+        {
+            self.begin_ladder();
         }
         if self.phase == Phase::Ladder && self.slot.is_empty() {
             self.phase = Phase::Over;

@@ -199,7 +199,7 @@ impl Inner {
 
     fn has_ended(&mut self, how: &str) {
         self.how.get_or_insert_with(|| how.to_owned());
-        if let Some(waker) = self.wake_exited.take() {
+        for waker in [self.wake_exited.take(), self.wake_stderr.take()].into_iter().flatten() {
             waker.wake();
         }
     }
@@ -268,8 +268,7 @@ impl AsyncRead for Messages {
         let mut inner = self.0.borrow_mut();
         while inner.stdout.is_empty() {
             if inner.how.is_some() {
-                // Its end is told by `exited`, with how.
-                return Poll::Pending;
+                return Poll::Ready(Ok(()));
             }
             ready!(inner.poll_fill(cx));
         }
@@ -295,6 +294,9 @@ impl AsyncRead for Errors {
     ) -> Poll<io::Result<()>> {
         let mut inner = self.0.borrow_mut();
         if inner.stderr.is_empty() {
+            if inner.how.is_some() {
+                return Poll::Ready(Ok(()));
+            }
             inner.wake_stderr = Some(cx.waker().clone());
             return Poll::Pending;
         }

@@ -13,7 +13,6 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use wrasse_contain::Ladder;
 use wrasse_scope::clock::{self, BootInstant};
@@ -30,8 +29,8 @@ use crate::link::Link;
 use crate::options::WrapOptions;
 use crate::place::Place;
 use crate::server::{Launch, Launcher};
-use crate::shim::event::{Buffers, Signals, or_never};
-use crate::shim::slot::Slot;
+use crate::shim::event::Signals;
+use crate::slot::{Buffers, ServerEvent, Slot};
 
 /// How long another broker of this key may take to be gone: its ladder, and then some.
 const LOCK_WITHIN: Duration = Duration::from_secs(12);
@@ -51,12 +50,7 @@ enum Event {
     Signal,
     Knock(std::io::Result<UnixStream>),
     Guest(CallerId, Did),
-    Started(Result<Box<Link>, String>),
-    ServerBytes(std::io::Result<usize>),
-    ServerTakes(std::io::Result<()>),
-    ServerErrors(std::io::Result<usize>),
-    Exited(String),
-    Stopped,
+    Server(ServerEvent),
     Tick,
 }
 
@@ -227,28 +221,9 @@ impl Broker {
         let Self { listener, guests, slot, signals, .. } = self;
         tokio::select! {
             () = signals.wait() => Event::Signal,
-            _ = or_never(slot.stopping.as_mut()) => Event::Stopped,
-            how = or_never(slot.exited.as_mut()) => Event::Exited(how),
-            started = or_never(slot.starting.as_mut()) => Event::Started(started.map(Box::new)),
+            // Guests that are not read fast enough are cut off.
+            event = slot.next(buffers, true) => Event::Server(event),
             (id, did) = guests.next(read) => Event::Guest(id, did),
-            taken = async {
-                match (&mut slot.stdin, slot.to_server.is_empty()) {
-                    (Some(stdin), false) => stdin.write(slot.to_server.front()).await,
-                    (Some(_) | None, _) => pending().await,
-                }
-            } => Event::ServerTakes(taken.map(|count| slot.to_server.advance(count))),
-            count = async {
-                match &mut slot.stdout {
-                    Some(stdout) => stdout.read(&mut buffers.server).await,
-                    None => pending().await,
-                }
-            } => Event::ServerBytes(count),
-            count = async {
-                match &mut slot.stderr {
-                    Some(stderr) => stderr.read(&mut buffers.errors).await,
-                    None => pending().await,
-                }
-            } => Event::ServerErrors(count),
             knock = async {
                 match listener {
                     Some(listener) => listener.accept().await.map(|(stream, _)| stream),
@@ -272,29 +247,21 @@ impl Broker {
             Event::Knock(Err(_)) => {}
             Event::Guest(id, Did::Write) => self.guest_wrote(id),
             Event::Guest(id, Did::Leave) => self.guest_left(id, Leave::Suddenly),
-            Event::Started(Ok(link)) => self.started(*link),
-            Event::Started(Err(fault)) => self.start_failed(&fault),
-            Event::ServerBytes(Ok(count)) if count > 0 => {
-                self.server_bytes(&buffers.server[..count]);
-            }
-            Event::ServerBytes(_) => {
-                self.slot.stdout = None;
-                self.slot.broken("closed its standard output");
-            }
-            Event::ServerTakes(Ok(())) => self.slot.written(),
-            Event::ServerTakes(Err(_)) => {
-                self.slot.close_stdin();
-                self.slot.broken("closed its standard input");
-            }
-            Event::ServerErrors(Ok(count)) if count > 0 => {
-                let bytes = &buffers.errors[..count];
-                self.slot.last_words.push(bytes);
-                self.guests.pass_errors(bytes);
-            }
-            Event::ServerErrors(_) => self.slot.stderr = None,
-            Event::Exited(how) => self.end(&how),
-            Event::Stopped => self.stopped(),
+            Event::Server(event) => self.handle_server(event, buffers),
             Event::Tick => self.tick(),
+        }
+    }
+
+    fn handle_server(&mut self, event: ServerEvent, buffers: &Buffers) {
+        match event {
+            ServerEvent::Started(Ok(link)) => self.started(*link),
+            ServerEvent::Started(Err(fault)) => self.start_failed(&fault),
+            // The loop looks anew whether there is room for more of the guests'.
+            ServerEvent::Took => {}
+            ServerEvent::Output(count) => self.server_bytes(&buffers.server[..count]),
+            ServerEvent::Errors(count) => self.guests.pass_errors(&buffers.errors[..count]),
+            ServerEvent::Exited(how) => self.end(&how),
+            ServerEvent::Stopped(_) => self.stopped(),
         }
     }
 
@@ -458,7 +425,7 @@ impl Broker {
         match self.phase {
             Phase::Serving => {
                 self.phase = Phase::Ending;
-                self.slot.close_stdin_when_written();
+                self.slot.close_stdin();
                 self.slot.stop(how, Ladder::default());
             }
             Phase::Opening => self.phase = Phase::Over,
@@ -469,11 +436,6 @@ impl Broker {
     }
 
     fn stopped(&mut self) {
-        let left = self.slot.last_lines();
-        if !left.is_empty() {
-            self.server_bytes(&left);
-            self.obey();
-        }
         let gone = self.slot.ended();
         self.ended = Some(Ending { how: gone.how, last_words: gone.last_words });
         self.phase = Phase::Over;

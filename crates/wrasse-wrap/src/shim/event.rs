@@ -3,14 +3,13 @@
 use std::future::pending;
 use std::io;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wrasse_contain::is_ignored;
 use wrasse_contain::sweep::{SweepError, SweepReport};
 use wrasse_scope::clock;
 
 use super::{ANSWERS_MAX, Brain, Phase, QUEUE_MAX, Shim};
-use crate::link::{Boxed, Link, Stopped};
+use crate::slot::{Buffers, ServerEvent, or_never};
 
 /// One thing that happened.
 pub(super) enum Event {
@@ -20,28 +19,9 @@ pub(super) enum Event {
     HostHungUp,
     HostTakes(io::Result<()>),
     ErrorsTaken(io::Result<()>),
-    Started(Result<Box<Link>, String>),
-    ServerBytes(io::Result<usize>),
-    ServerTakes(io::Result<()>),
-    ServerErrors(io::Result<usize>),
-    Exited(String),
-    Stopped(Stopped),
+    Server(ServerEvent),
     Swept(Result<SweepReport, SweepError>),
     Tick,
-}
-
-/// What is read into.
-#[derive(Debug)]
-pub(crate) struct Buffers {
-    pub(crate) host: Vec<u8>,
-    pub(crate) server: Vec<u8>,
-    pub(crate) errors: Vec<u8>,
-}
-
-impl Buffers {
-    pub(crate) fn new(size: usize) -> Self {
-        Self { host: vec![0; size], server: vec![0; size], errors: vec![0; size / 4] }
-    }
 }
 
 /// The signals that mean "end".
@@ -77,7 +57,7 @@ impl Signals {
 
 impl Shim {
     /// Waits for the next thing to happen. What has room is read, what has something is written.
-    pub(super) async fn next(&mut self, buffers: &mut Buffers) -> Event {
+    pub(super) async fn next(&mut self, host: &mut [u8], server: &mut Buffers) -> Event {
         let now = clock::now();
         let (tick, waiting) = match &self.brain {
             Brain::Session(session) => (session.wake_at(now), session.waiting_bytes()),
@@ -89,38 +69,16 @@ impl Shim {
         };
         let full = is_full(self.slot.to_server.bytes() + waiting, self.output.queue.bytes());
         let room_for_server = self.output.queue.bytes() <= QUEUE_MAX;
-        let slot = &mut self.slot;
-        let (starting, stopping) = (&mut slot.starting, &mut slot.stopping);
         // Not in order: a server that never stops writing must not keep the host from being heard.
         tokio::select! {
             () = self.host.gone(), if self.phase != Phase::Over => Event::HostGone,
             () = self.signals.wait() => Event::Signal,
-            outcome = or_never(stopping.as_mut()) => Event::Stopped(outcome),
-            how = or_never(slot.exited.as_mut()) => Event::Exited(how),
-            started = or_never(starting.as_mut()) => Event::Started(started.map(Box::new)),
-            swept = or_never(self.sweeping.as_mut()) => Event::Swept(swept),
+            event = self.slot.next(server, room_for_server) => Event::Server(event),
+            swept = or_never(&mut self.sweeping) => Event::Swept(swept),
             taken = self.output.write_some() => Event::HostTakes(taken),
-            taken = async {
-                match (&mut slot.stdin, slot.to_server.is_empty()) {
-                    (Some(stdin), false) => stdin.write(slot.to_server.front()).await,
-                    (Some(_) | None, _) => pending().await,
-                }
-            } => Event::ServerTakes(taken.map(|count| slot.to_server.advance(count))),
-            count = async {
-                match &mut slot.stdout {
-                    Some(stdout) if room_for_server => stdout.read(&mut buffers.server).await,
-                    Some(_) | None => pending().await,
-                }
-            } => Event::ServerBytes(count),
-            count = async {
-                match &mut slot.stderr {
-                    Some(stderr) => stderr.read(&mut buffers.errors).await,
-                    None => pending().await,
-                }
-            } => Event::ServerErrors(count),
             count = async {
                 match &self.input {
-                    Some(input) if !full => input.read(&mut buffers.host).await,
+                    Some(input) if !full => input.read(host).await,
                     Some(_) | None => pending().await,
                 }
             } => Event::HostBytes(count),
@@ -150,13 +108,6 @@ impl Shim {
 /// and reads no answer.
 fn is_full(for_server: usize, for_host: usize) -> bool {
     for_server > QUEUE_MAX || for_host > ANSWERS_MAX
-}
-
-pub(crate) async fn or_never<T>(future: Option<&mut Boxed<T>>) -> T {
-    match future {
-        Some(future) => future.await,
-        None => pending().await,
-    }
 }
 
 #[cfg(test)]

@@ -159,8 +159,9 @@ fn a_signal_is_the_ladder_and_a_second_one_is_not() {
 #[test]
 fn a_host_that_does_not_wait_gets_its_answers() {
     let mut station = Station::new();
-    for _ in 0..2 {
-        let mut host = wrap(&mut station, &[], &["protocol"]);
+    let scopes: [&[&str]; 4] = [&[], &[], &["--scope", "shared"], &["--scope", "shared"]];
+    for options in scopes {
+        let mut host = wrap(&mut station, options, &["protocol"]);
         let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {} });
         let opened = host.ask("initialize", &params);
         host.notify("notifications/initialized", &json!({}));
