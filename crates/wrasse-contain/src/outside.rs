@@ -15,8 +15,9 @@ use rustix::process::Signal;
 
 use crate::search::Clarity;
 use crate::signal;
+use crate::sweep::spared;
 use crate::tree::{Frozen, Member};
-use crate::{mark, process, warden};
+use crate::{mark, process};
 
 /// Passes of one freeze.
 const PASSES_MAX: u32 = 64;
@@ -73,15 +74,15 @@ pub fn end(
     grace: Duration,
     confirm: impl FnOnce(&[Target]) -> Verdict,
 ) -> Ended {
-    let untouchable = untouchable();
+    let spared = spared();
     let roots = || {
-        let living = targets.iter().filter_map(|t| member(*t, &untouchable));
+        let living = targets.iter().filter_map(|t| member(*t, &spared));
         (living.collect(), Clarity::Clear)
     };
     let mut frozen = Resumed(Frozen::default());
     frozen.0.freeze(roots, PASSES_MAX);
     let mut members: HashMap<u32, Member> = HashMap::new();
-    admit(&mut members, &frozen.0, &untouchable);
+    admit(&mut members, &frozen.0, &spared);
     let stopped: Vec<Target> = members.values().filter(|member| member.living()).map(of).collect();
     if confirm(&stopped) == Verdict::Spare {
         return Ended { spared: true, ..Ended::default() };
@@ -92,13 +93,13 @@ pub fn end(
     }
     let deadline = Instant::now() + grace;
     while members.values().any(Member::living) && Instant::now() < deadline {
-        follow(&mut members, &untouchable);
+        follow(&mut members, &spared);
         std::thread::sleep(PAUSE);
     }
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let left = members.values().filter(|member| member.living()).count();
     let on_term = members.len() - left;
-    kill(&mut members, &untouchable);
+    kill(&mut members, &spared);
     let survivors = members.values().filter(|member| member.living()).count();
     Ended {
         found: count(members.len()),
@@ -109,29 +110,19 @@ pub fn end(
     }
 }
 
-/// Us, all above us and all below us, and the warden.
-fn untouchable() -> HashSet<u32> {
-    let me = std::process::id();
-    let mut spared = HashSet::from([0, 1, me]);
-    spared.extend(process::ancestors(me));
-    spared.extend(process::descendants(me));
-    spared.extend(warden::pid());
-    spared
-}
-
-fn member(target: Target, untouchable: &HashSet<u32>) -> Option<Member> {
+fn member(target: Target, spared: &HashSet<u32>) -> Option<Member> {
     let stat = process::stat(target.pid)?;
     let right = stat.start_ticks == target.start_ticks
         && !stat.zombie
-        && !untouchable.contains(&target.pid)
+        && !spared.contains(&target.pid)
         && !is_marked(target.pid);
     right.then(|| Member::root(&stat))
 }
 
 /// Takes over what was stopped. What must not be touched goes on at once: something of ours below a target.
-fn admit(members: &mut HashMap<u32, Member>, frozen: &Frozen, untouchable: &HashSet<u32>) {
+fn admit(members: &mut HashMap<u32, Member>, frozen: &Frozen, spared: &HashSet<u32>) {
     for member in frozen.deepest_first() {
-        if untouchable.contains(&member.pid) || is_marked(member.pid) {
+        if spared.contains(&member.pid) || is_marked(member.pid) {
             signal::send(member.pid, Signal::CONT, |stat| member.is(stat));
         } else {
             members.insert(member.pid, member);
@@ -140,20 +131,20 @@ fn admit(members: &mut HashMap<u32, Member>, frozen: &Frozen, untouchable: &Hash
 }
 
 /// Adds what the living members have started since: it would outlive them.
-fn follow(members: &mut HashMap<u32, Member>, untouchable: &HashSet<u32>) {
+fn follow(members: &mut HashMap<u32, Member>, spared: &HashSet<u32>) {
     let known: Vec<Member> = members.values().copied().filter(Member::living).collect();
     for parent in known {
         for pid in process::children(parent.pid) {
             let Some(stat) = process::stat(pid) else { continue };
             let below = stat.ppid == parent.pid && !stat.zombie && parent.living();
-            if below && !untouchable.contains(&pid) && !is_marked(pid) {
+            if below && !spared.contains(&pid) && !is_marked(pid) {
                 members.entry(pid).or_insert_with(|| Member::root(&stat));
             }
         }
     }
 }
 
-fn kill(members: &mut HashMap<u32, Member>, untouchable: &HashSet<u32>) {
+fn kill(members: &mut HashMap<u32, Member>, spared: &HashSet<u32>) {
     for _ in 0..ROUNDS_MAX {
         let living: Vec<Member> = members.values().copied().filter(Member::living).collect();
         if living.is_empty() {
@@ -162,7 +153,7 @@ fn kill(members: &mut HashMap<u32, Member>, untouchable: &HashSet<u32>) {
         let mut frozen = Frozen::default();
         let roots = || (living.iter().copied().filter(Member::living).collect(), Clarity::Clear);
         frozen.freeze(roots, PASSES_MAX);
-        admit(members, &frozen, untouchable);
+        admit(members, &frozen, spared);
         for member in deepest_first(members) {
             signal::send(member.pid, Signal::KILL, |stat| member.is(stat));
         }

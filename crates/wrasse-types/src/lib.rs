@@ -6,6 +6,7 @@
 
 mod duration;
 mod end;
+mod fault;
 mod holder;
 mod id;
 mod key;
@@ -15,6 +16,7 @@ pub mod wire;
 
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use end::{EndReason, GoneReason, StopRung};
+pub use fault::error_text;
 pub use holder::{Holder, HolderKind};
 pub use id::{AgentId, IdError, InstanceId, JobId, LeaseId, RunId, ServerName, SessionId};
 pub use key::{SessionKey, SessionKind};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wrasse_contain::{
     ContainOptions, Containment, Guard, LeaderExit, Limits, SpawnError, SpawnSpec, StopOutcome,
 };
-use wrasse_types::UnixMillis;
+use wrasse_types::{UnixMillis, error_text};
 
 use crate::ledger::{InstanceRow, ProcessRow, Row};
 use crate::link::{Link, Stopped};
@@ -60,7 +60,10 @@ impl Launcher {
             installation: self.place.installation,
         };
         let containment = Containment::start(options).map_err(|error| {
-            format!("nothing can be contained here: {}; wrasse doctor says more", said(&error))
+            format!(
+                "nothing can be contained here: {}; wrasse doctor says more",
+                error_text(&error)
+            )
         })?;
         // No limits here, and `wrasse ps` counts for itself.
         containment.count_on_demand();
@@ -180,7 +183,7 @@ impl Launcher {
             SpawnError::BadSpec { .. } => "shorten the command line or its environment",
             _ => "see wrasse doctor",
         };
-        format!("{} → {cure}", said(error))
+        format!("{} → {cure}", error_text(error))
     }
 
     /// Where catalogue and ledger are.
@@ -192,21 +195,6 @@ impl Launcher {
     pub fn name(&self) -> &str {
         &self.launch.name
     }
-}
-
-/// A fault with everything behind it.
-fn said(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// Instances of all shims of an installation share one space of 40 bits, without anybody counting.

@@ -57,17 +57,7 @@ impl ExpectedError {
 
 /// A failure with everything behind it: the cause is what a person can cure.
 pub(crate) fn failed(error: &dyn std::error::Error) -> ExpectedError {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    ExpectedError::new(Exit::Failed, text)
+    ExpectedError::new(Exit::Failed, wrasse_types::error_text(error))
 }
 
 /// What a command comes to.

@@ -23,39 +23,16 @@ use std::process::ExitCode;
 
 use wrasse_contain::{ContainOptions, Containment, Guard};
 
-use crate::table::{Table, Verdict};
+use crate::table::{Pace, Table, Verdict};
 use crate::tree::Tag;
 
-/// How many samples each row takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    Quick,
-    Full,
-}
-
-impl Pace {
-    fn samples(self, quick: usize, full: usize) -> usize {
-        match self {
-            Self::Quick => quick,
-            Self::Full => full,
-        }
-    }
-}
-
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let args = table::arguments();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["tree", role, count, tag] => tree::play(role, count.parse().unwrap(), tag),
         ["peer", shape, count, tag] => peer::play(shape, count.parse().unwrap(), tag),
-        // A test runner that asks every target for its tests.
-        ["--list", ..] => ExitCode::SUCCESS,
-        [] => bench(Pace::Full),
-        ["--quick"] => bench(Pace::Quick),
-        other => {
-            println!("usage: contain [--quick]; unknown arguments {other:?}");
-            ExitCode::from(64)
-        }
+        options => table::play("contain", options, bench),
     }
 }
 

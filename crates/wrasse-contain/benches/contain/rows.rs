@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use wrasse_contain::{Contained, Containment, Ladder, PipeReceiver};
 use wrasse_testkit::processes;
 
-use crate::Pace;
 use crate::peer;
 use crate::ready;
 use crate::strangers::{COUNT as STRANGERS, Strangers};
+use crate::table::Pace;
 use crate::table::{Table, Verdict, median, ratio, shown, spread};
 use crate::tree::{self, Shape, Tag};
 

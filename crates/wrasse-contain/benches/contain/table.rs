@@ -1,6 +1,42 @@
-//! The printed table, and the few numbers behind it.
+//! The printed table, the few numbers behind it, and how every bench is asked for it.
 
+use std::process::ExitCode;
 use std::time::Duration;
+
+/// How many samples each row takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    Quick,
+    Full,
+}
+
+impl Pace {
+    pub(crate) fn samples(self, quick: usize, full: usize) -> usize {
+        match self {
+            Self::Quick => quick,
+            Self::Full => full,
+        }
+    }
+}
+
+/// The words that this program was given, without what cargo adds.
+pub(crate) fn arguments() -> Vec<String> {
+    std::env::args().skip(1).filter(|arg| arg != "--bench").collect()
+}
+
+/// Runs a bench as its options say.
+pub(crate) fn play(name: &str, options: &[&str], bench: fn(Pace) -> ExitCode) -> ExitCode {
+    match options {
+        // A test runner that asks every target for its tests.
+        ["--list", ..] => ExitCode::SUCCESS,
+        [] => bench(Pace::Full),
+        ["--quick"] => bench(Pace::Quick),
+        other => {
+            println!("usage: {name} [--quick]; unknown arguments {other:?}");
+            ExitCode::from(64)
+        }
+    }
+}
 
 /// What a row's budget says of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

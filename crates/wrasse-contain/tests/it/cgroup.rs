@@ -69,7 +69,8 @@ async fn every_tree_has_a_leaf_that_goes_with_it() {
             1 => {
                 let rung = std::time::Duration::from_millis(50);
                 let outcome = tree.stop(Ladder { eof: rung, term: rung }).await;
-                assert!(outcome.proven_empty && outcome.processes >= 3, "{outcome:?}");
+                // The shell may still reap its own child while both are being killed.
+                assert!(outcome.proven_empty && outcome.processes >= 2, "{outcome:?}");
             }
             2 => {
                 signal(tree.guardian().pid, Signal::KILL);

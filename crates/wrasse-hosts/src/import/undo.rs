@@ -40,12 +40,7 @@ pub fn restore(
         }
     }
     // Entries that go through Wrasse in files of which nothing is known.
-    let found = match find(host, around, place) {
-        Ok(found) => found,
-        // The files that are known need not be the usual ones.
-        Err(ImportError::NotFound { .. }) if !known.is_empty() => return Ok(plan),
-        Err(error) => return Err(error),
-    };
+    let Some(found) = beside(&known, host, around, place)? else { return Ok(plan) };
     let unknown: Vec<&Entry> = wrapped(&found)
         .filter(|entry| known.iter().all(|record| record.path != found.sources[entry.source].path))
         .collect();
@@ -81,12 +76,7 @@ pub fn entries_only(
             None => plan.settled.push(record.path.clone()),
         }
     }
-    let found = match find(host, around, place) {
-        Ok(found) => found,
-        // The files that are known need not be the usual ones.
-        Err(ImportError::NotFound { .. }) if !known.is_empty() => return Ok(plan),
-        Err(error) => return Err(error),
-    };
+    let Some(found) = beside(&known, host, around, place)? else { return Ok(plan) };
     for (index, source) in found.sources.iter().enumerate() {
         let here = || wrapped(&found).filter(|entry| entry.source == index);
         if let Some(record) = known.iter().find(|record| record.path == source.path) {
@@ -99,6 +89,19 @@ pub fn entries_only(
         }
     }
     Ok(plan)
+}
+
+/// The host's files; `None` where there are none but those that are known, which need not be the usual ones.
+fn beside(
+    known: &[Record],
+    host: Host,
+    around: &Surroundings,
+    place: &Where,
+) -> Result<Option<Found>, ImportError> {
+    match find(host, around, place) {
+        Err(ImportError::NotFound { .. }) if !known.is_empty() => Ok(None),
+        found => found.map(Some),
+    }
 }
 
 /// An entry to take Wrasse out of.

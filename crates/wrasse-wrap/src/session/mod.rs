@@ -19,7 +19,7 @@ mod learn;
 mod listen;
 mod server;
 mod start;
-mod text;
+pub(crate) mod text;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;

@@ -10,7 +10,7 @@ use crate::rewrite;
 /// A JSON-RPC error code of our own: nothing is known about what the server did.
 const OUTCOME_UNKNOWN: i64 = -32050;
 /// A JSON-RPC error code of our own: the server was not reached.
-const NOT_STARTED: i64 = -32051;
+pub(crate) const NOT_STARTED: i64 = -32051;
 
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";

@@ -21,38 +21,15 @@ mod table;
 
 use std::process::ExitCode;
 
-use crate::table::{Table, Verdict};
-
-/// How many samples each row takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    Quick,
-    Full,
-}
-
-impl Pace {
-    fn samples(self, quick: usize, full: usize) -> usize {
-        match self {
-            Self::Quick => quick,
-            Self::Full => full,
-        }
-    }
-}
+use crate::table::{Pace, Table, Verdict};
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let args = table::arguments();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["server"] => server::serve(),
         ["call", rounds, folder] => call::play(rounds.parse().unwrap(), folder.as_ref()),
-        // A test runner that asks every target for its tests.
-        ["--list", ..] => ExitCode::SUCCESS,
-        [] => bench(Pace::Full),
-        ["--quick"] => bench(Pace::Quick),
-        other => {
-            println!("usage: idle [--quick]; unknown arguments {other:?}");
-            ExitCode::from(64)
-        }
+        options => table::play("idle", options, bench),
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use wrasse_testkit::processes;
 
-use crate::Pace;
 use crate::call;
 use crate::place::{Place, Running, WRASSE};
+use crate::table::Pace;
 use crate::table::{Table, Verdict, median, ratio, shown, spread};
 
 const MIB: u64 = 1 << 20;

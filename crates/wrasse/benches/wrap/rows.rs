@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::Pace;
 use crate::host::{Host, How, Place, below, pss, settle};
+use crate::table::Pace;
 use crate::table::{Table, Verdict, median, ratio, shown, spread};
 
 const SHIM_MAX_KIB: u64 = 2 * 1024;

@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 use wrasse_scope::clock::BootInstant;
 
-use super::{Call, CallerId, Hub, Level, NOT_STARTED, Opening, What};
+use super::{Call, CallerId, Hub, Level, Opening, What};
 use crate::catalogue::Answer;
 use crate::envelope::{self, Envelope, Id, Kind};
 use crate::rewrite;
+use crate::session::text::NOT_STARTED;
 
 impl Hub {
     /// Takes a message of a shim.

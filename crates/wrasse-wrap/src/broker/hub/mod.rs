@@ -35,9 +35,6 @@ const TASK_WITHIN: Duration = Duration::from_secs(3600);
 /// How many tasks are remembered: whose they are, even when they are over.
 const TASKS_MAX: usize = 4096;
 
-/// A JSON-RPC error code of our own, as a session's: the server was not reached.
-const NOT_STARTED: i64 = -32051;
-
 /// One attached shim.
 pub(super) type CallerId = u64;
 
