@@ -4,6 +4,7 @@
 //! orders. It ends when the host closes our stdin (ladder), when we are told to by a signal (ladder), or when the host
 //! is gone (no ladder: everything is killed at once). All three may come one after another.
 
+mod ends;
 pub(crate) mod event;
 mod sharing;
 
@@ -40,14 +41,10 @@ const ANSWERS_MAX: usize = 8 * QUEUE_MAX;
 const READ: usize = 16 * 1024;
 /// What of the server's stderr may wait for ours; the rest is left out.
 const STDERR_MAX: usize = 64 * 1024;
-/// How long a closed stdin leaves requests that it came after to reach a server that is being started.
-const DRAIN: Duration = Duration::from_secs(10);
 /// How often the number of calls is written down, at most.
 const NOTE: Duration = Duration::from_secs(5);
 /// The exit code for a fault of our own.
 const INTERNAL: u8 = 70;
-/// How long our last words may take to reach the host.
-const FLUSH: Duration = Duration::from_secs(2);
 
 /// Who stands between the two sides.
 #[derive(Debug)]
@@ -399,43 +396,6 @@ impl Shim {
         }
     }
 
-    /// The host has closed our stdin.
-    fn host_closed(&mut self) {
-        self.input = None;
-        if self.phase != Phase::Serving {
-            return;
-        }
-        match self.patience() {
-            Some(patience) if !self.host.is_gone() => {
-                self.phase = Phase::Draining { until: clock::now() + patience };
-            }
-            Some(_) | None => self.begin_ladder(),
-        }
-    }
-
-    /// How long the end of the server may wait for what the host still has to get; `None` when that is nothing. A server of
-    /// our own goes on answering while its stdin is closed; one that is shared answers nobody who has left.
-    fn patience(&self) -> Option<Duration> {
-        match &self.brain {
-            Brain::Session(session) if session.has_unsent() => Some(DRAIN),
-            Brain::Session(session) if self.slot.is_shared() && session.owes_answers() => {
-                Some(Ladder::default().eof)
-            }
-            Brain::Pipe if self.slot.is_starting() => Some(DRAIN),
-            Brain::Session(_) | Brain::Pipe => None,
-        }
-    }
-
-    fn begin_ladder(&mut self) {
-        self.input = None;
-        self.phase = Phase::Ladder;
-        if self.host.is_gone() {
-            self.phase = Phase::Over;
-        }
-        self.slot.close_stdin();
-        self.slot.stop("was ended with its host", Ladder::default());
-    }
-
     /// Performs what the session orders.
     fn obey(&mut self) {
         loop {
@@ -456,41 +416,6 @@ impl Shim {
                     self.slot.stop("was ended", Ladder::default());
                 }
             }
-        }
-    }
-
-    fn advance_phase(&mut self) {
-        if let Phase::Draining { until } = self.phase
-            && (self.patience().is_none() || clock::now() >= until)
-        {
-            self.begin_ladder();
-        }
-        if self.phase == Phase::Ladder && self.slot.is_empty() {
-            self.phase = Phase::Over;
-        }
-    }
-
-    /// Proves that nothing is left, says the last words, and removes the row.
-    async fn finish(mut self) {
-        self.slot.abandon();
-        let left = self.launcher.kill_all().await;
-        let flush = async {
-            while !self.output.queue.is_empty() && self.output.write_some().await.is_ok() {}
-            if let Some(errors) = &mut self.errors {
-                while !errors.queue.is_empty() && errors.write_some().await.is_ok() {}
-            }
-        };
-        if !self.host.is_gone() {
-            // Nobody reads: then nobody does.
-            drop(tokio::time::timeout(FLUSH, flush).await);
-            // Begun is half done; what it does not get to is for the next shim.
-            if let Some(sweeping) = self.sweeping.take() {
-                drop(tokio::time::timeout(FLUSH, sweeping).await);
-            }
-        }
-        // What is not proven empty is for the next sweep, which removes the row.
-        if left == 0 {
-            self.row.remove();
         }
     }
 

@@ -8,6 +8,8 @@
 //! A broker lives exactly as long as its server. From the moment it begins to end, its socket is gone, so that whoever
 //! comes then starts another broker, which waits for this one's lock: two servers of one key never run at a time.
 
+mod door;
+
 use std::future::pending;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -18,7 +20,7 @@ use wrasse_contain::Ladder;
 use wrasse_scope::clock::{self, BootInstant};
 use wrasse_types::format_duration;
 
-use super::frame::{BYE, Ending, FORMAT, Frame, Hello, Welcome, greeting};
+use super::frame::{BYE, Ending, Frame, Welcome, greeting};
 use super::guests::{Did, Guests, Read, Standing};
 use super::hub::{CallerId, Hub, Output};
 use super::launch::SERVING;
@@ -297,46 +299,6 @@ impl Broker {
         }
     }
 
-    /// Whether somebody may come in: of this user, this version, this key.
-    fn greeted(&mut self, id: CallerId, line: &[u8]) {
-        let own = rustix::process::geteuid().as_raw();
-        let Some(guest) = self.guests.get(id) else { return };
-        let uid = guest.uid();
-        let hello: Option<Hello> = serde_json::from_slice(line).ok();
-        let why = match &hello {
-            _ if uid != Some(own) => Some(format!(
-                "this broker is for uid {own}, and you are {}",
-                uid.unwrap_or(u32::MAX)
-            )),
-            None => Some(format!("this broker speaks {FORMAT}")),
-            Some(hello) if hello.format != FORMAT => {
-                Some(format!("its broker is of version {FORMAT}, this shim of {}", hello.format))
-            }
-            Some(hello) if hello.key != self.key => {
-                Some("its broker is for a server that is configured otherwise".to_owned())
-            }
-            Some(_) => None,
-        };
-        if let Some(why) = why {
-            self.guests.push(id, greeting(&Welcome::Refused { why }));
-            return;
-        }
-        guest.standing = Standing::Waiting;
-        let idle = hello.and_then(|hello| hello.idle_ms).map(Duration::from_millis);
-        self.hub.attach(id, idle, clock::now());
-        if self.phase == Phase::Serving {
-            self.welcome(id);
-        }
-    }
-
-    fn welcome(&mut self, id: CallerId) {
-        if let Some(guest) = self.guests.get(id) {
-            guest.standing = Standing::Attached;
-            self.guests.push(id, greeting(&Welcome::Attached { pid: std::process::id() }));
-        }
-        self.note_guests();
-    }
-
     /// Writes down who shares the server, for `wrasse ps`.
     fn note_guests(&self) {
         let ends = match self.hub.idle() {
@@ -450,12 +412,6 @@ impl Broker {
         self.obey();
         for id in self.guests.with(Standing::Attached) {
             self.guests.push(id, Frame::Ended(ending.clone()).encode());
-        }
-    }
-
-    fn close_door(&mut self) {
-        if self.listener.take().is_some() {
-            drop(std::fs::remove_file(self.folder.socket()));
         }
     }
 
