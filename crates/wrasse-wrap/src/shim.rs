@@ -412,7 +412,6 @@ impl Shim {
                     Phase::Ladder | Phase::Over => {}
                 },
                 Output::Stop => {
-                    self.slot.close_stdin();
                     self.slot.stop("was ended", Ladder::default());
                 }
             }

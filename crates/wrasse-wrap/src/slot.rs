@@ -15,7 +15,7 @@ use crate::server::LastWords;
 use crate::stdio::Queue;
 
 /// How long a server that closed its stdin or stdout may take to be seen dead.
-const DEATH: Duration = Duration::from_millis(500);
+const DEATH: Duration = Duration::from_secs(2);
 /// How long what a server wrote before its end is listened to. It ends with the pipes, which nobody of an empty tree
 /// holds: only a stranger to whom the server gave them makes anybody wait this long.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -100,7 +100,8 @@ impl Slot {
 
     /// Whether somebody else has the server, and this is a connection to him.
     pub(crate) fn is_shared(&self) -> bool {
-        self.stdout.is_some() && self.instance.is_none()
+        let runs = self.stop.is_some() || self.stopping.is_some() || self.stopped.is_some();
+        runs && self.instance.is_none()
     }
 
     pub(crate) fn instance(&self) -> Option<u64> {
@@ -131,23 +132,20 @@ impl Slot {
         };
     }
 
-    /// Closes stdin as soon as what waits is written.
-    pub(crate) fn close_stdin(&mut self) {
-        self.closing = true;
-        self.close_if_written();
-    }
-
     fn close_if_written(&mut self) {
         if self.closing && self.to_server.is_empty() {
             self.stdin = None;
         }
     }
 
-    /// Begins the ladder, once. A start that is under way is given up, which kills what it made.
+    /// Begins the ladder, once: stdin is closed as soon as what waits is written. A start that is under way is given up,
+    /// which kills what it made.
     pub(crate) fn stop(&mut self, how: &str, ladder: Ladder) {
         if self.starting.take().is_some() {
             self.to_server.clear();
         }
+        self.closing = true;
+        self.close_if_written();
         self.exited = None;
         if let Some(stop) = self.stop.take() {
             how.clone_into(&mut self.how);
@@ -164,14 +162,12 @@ impl Slot {
             let silent = self.stdout.is_none() && self.stderr.is_none();
             let Self { starting, stopping, stopped, exited, stdin, stdout, stderr, .. } = self;
             let to_server = &mut self.to_server;
+            // In order: no deadline passes over words that have come, and no flood of words over what is to be written.
             tokio::select! {
+                biased;
                 started = or_never(starting) => return ServerEvent::Started(started.map(Box::new)),
                 how = or_never(exited) => return ServerEvent::Exited(how),
                 done = or_never(stopping) => *stopped = Some((done, clock::now() + LAST_WORDS)),
-                done = last_words(*stopped, silent) => {
-                    *stopped = None;
-                    return ServerEvent::Stopped(done);
-                }
                 written = write_some(stdin, to_server) => match written {
                     Ok(()) => {
                         self.close_if_written();
@@ -197,6 +193,10 @@ impl Slot {
                     }
                     None => self.stderr = None,
                 },
+                done = last_words(*stopped, silent) => {
+                    *stopped = None;
+                    return ServerEvent::Stopped(done);
+                }
             }
         }
     }

@@ -387,7 +387,6 @@ impl Broker {
         match self.phase {
             Phase::Serving => {
                 self.phase = Phase::Ending;
-                self.slot.close_stdin();
                 self.slot.stop(how, Ladder::default());
             }
             Phase::Opening => self.phase = Phase::Over,

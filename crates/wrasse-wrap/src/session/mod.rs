@@ -292,9 +292,10 @@ impl Session {
         self.waiting_bytes
     }
 
-    /// Whether the host waits for an answer.
+    /// Whether the host waits for an answer. A stream that it listens to is none.
     pub fn owes_answers(&self) -> bool {
-        !self.waiting.is_empty() || self.pending.values().any(|pending| !pending.cancelled)
+        let owed = |pending: &Pending| !pending.cancelled && !matches!(pending.what, What::Listen);
+        !self.waiting.is_empty() || self.pending.values().any(owed)
     }
 
     /// Whether requests wait for a server that is not ready yet.

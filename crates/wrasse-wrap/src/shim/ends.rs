@@ -46,7 +46,6 @@ impl Shim {
         if self.host.is_gone() {
             self.phase = Phase::Over;
         }
-        self.slot.close_stdin();
         self.slot.stop("was ended with its host", Ladder::default());
     }
 
