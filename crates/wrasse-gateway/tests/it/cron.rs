@@ -172,7 +172,8 @@ async fn limits_and_removal_end_the_run() {
         rule(json!({ "depth": 1 }), json!({ "hang": true })),
     ]);
     let mut limited = job("limited", 600_000);
-    limited["payload"]["timeoutSeconds"] = json!(1);
+    // From its acceptance on: all three must be seen waiting before.
+    limited["payload"]["timeoutSeconds"] = json!(5);
     let jobs = [limited, job("removed", 600_000), job("disabled", 600_000)];
     let station = Station::start(rules, with_jobs(&jobs)).await;
     let mut runs = Vec::new();

@@ -9,9 +9,9 @@ use wrasse_types::{AgentId, EndReason, JobId, RunId, SessionKey, UnixMillis};
 
 use crate::station::{Station, eventually, rule};
 
-/// A time that a test can wait for.
+/// A time that a test can wait for, and that has not passed when it is read.
 pub(crate) fn soon() -> String {
-    UnixMillis::now().plus(Duration::from_millis(300)).to_string()
+    UnixMillis::now().plus(Duration::from_secs(2)).to_string()
 }
 
 fn once(at: &str) -> Value {

@@ -90,7 +90,8 @@ async fn an_id_that_the_client_made_starts_one_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lanes_bound_how_many_work_at_once() {
-    let rules = json!([rule(json!({}), json!({ "text": "ok", "delay_ms": 200 }))]);
+    // Long enough for both to be seen.
+    let rules = json!([rule(json!({}), json!({ "text": "ok", "delay_ms": 3000 }))]);
     let station =
         Station::start(rules, json!({ "agents": { "defaults": { "maxConcurrent": 1 } } })).await;
     let runs = [station.begin("a", "x").await, station.begin("b", "x").await];

@@ -58,7 +58,8 @@ async fn a_run_that_waits_answers_with_its_childs_result() {
 async fn a_conversation_is_woken_by_a_result_that_comes_later() {
     let rules = hub(
         json!({ "task": "find x", "cleanup": "delete" }),
-        json!({ "text": "x is 42", "delay_ms": 400 }),
+        // Later than the end of the run that asked.
+        json!({ "text": "x is 42", "delay_ms": 3000 }),
     );
     let station = Station::start(rules, json!({})).await;
     assert_eq!(station.say("s", "begin").await, "waiting");

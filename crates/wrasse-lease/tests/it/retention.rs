@@ -16,15 +16,15 @@ fn kept(owner: &str, keep: Duration) -> Claim<Spec> {
 #[tokio::test]
 async fn an_idle_instance_ends_after_its_time() {
     let reef = Reef::new().await;
-    let lease = reef.acquire(kept("o", Duration::from_millis(300))).await.unwrap();
+    let lease = reef.acquire(kept("o", Duration::from_secs(3))).await.unwrap();
     drop(lease.begin_call());
     let instance = lease.instance();
     assert_eq!(lease.release().await, None, "it is kept");
     let view = reef.view().remove(0);
     assert_eq!((view.state, view.leases.len()), ("draining", 0));
-    assert_eq!(view.ends.because, "idle for 300ms");
+    assert_eq!(view.ends.because, "idle for 3s");
     assert!(view.ends.when.is_some());
-    let again = reef.acquire(kept("o", Duration::from_millis(300))).await.unwrap();
+    let again = reef.acquire(kept("o", Duration::from_secs(3))).await.unwrap();
     assert_eq!(again.instance(), instance, "kept for this");
     drop(again);
     reef.until_gone().await;
@@ -39,7 +39,7 @@ async fn an_idle_instance_ends_after_its_time() {
 #[tokio::test]
 async fn taking_and_releasing_leases_does_not_keep_it() {
     let reef = Reef::new().await;
-    let keep = Duration::from_millis(300);
+    let keep = Duration::from_secs(3);
     let first = reef.acquire(kept("o", keep)).await.unwrap();
     let instance = first.instance();
     drop(first);
