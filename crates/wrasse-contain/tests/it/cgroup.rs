@@ -51,7 +51,7 @@ async fn every_tree_has_a_leaf_that_goes_with_it() {
     let ours = cgroup(std::process::id());
     for how in 0..4 {
         let tag = Tag::new();
-        let script = "trap '' TERM; (setsid sleep 300 &); while :; do sleep 300; done";
+        let script = "trap '' TERM; setsid sleep 300 & while :; do sleep 300; done";
         let limits =
             Limits { memory_max: Some(1 << 30), processes_max: Some(50), ..Limits::default() };
         let tree = launch(&containment, limited(&tag, script, limits)).await;
@@ -69,8 +69,8 @@ async fn every_tree_has_a_leaf_that_goes_with_it() {
             1 => {
                 let rung = std::time::Duration::from_millis(50);
                 let outcome = tree.stop(Ladder { eof: rung, term: rung }).await;
-                // The shell may still reap its own child while both are being killed.
-                assert!(outcome.proven_empty && outcome.processes >= 2, "{outcome:?}");
+                // The shell may still reap its own children while all are being killed.
+                assert!(outcome.proven_empty && outcome.processes >= 1, "{outcome:?}");
             }
             2 => {
                 signal(tree.guardian().pid, Signal::KILL);

@@ -55,6 +55,14 @@ pub(crate) fn image() -> &'static Path {
     &FOLDER.1
 }
 
+/// Copies a program in a process of its own. What another thread of ours starts meanwhile would have a descriptor of ours
+/// that is open for writing until it has executed, and so long the kernel would execute no such file.
+pub(crate) fn install(program: &Path, to: &Path, mode: u32) {
+    let status = Command::new("cp").arg(program).arg(to).status().unwrap();
+    assert!(status.success(), "{status}");
+    fs::set_permissions(to, Permissions::from_mode(mode)).unwrap();
+}
+
 /// A program that serves as its own guard.
 pub(crate) fn itself() -> PathBuf {
     let exe = std::env::current_exe().unwrap();

@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, Signal, prlimit};
 use wrasse_guard::protocol::{Event, Order};
 
 use crate::{
-    harness::{Guarded, image},
+    harness::{Guarded, image, install},
     witness::{eventually, kill, lives, state},
 };
 
@@ -187,10 +187,8 @@ fn a_member_of_another_user_is_reported_and_waited_for() {
     let folder = tempfile::Builder::new().prefix("wrasse-guard-").tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let (guard, other) = (folder.path().join("guard"), folder.path().join("other"));
-    fs::write(&guard, wrasse_guard::IMAGE).unwrap();
-    fs::set_permissions(&guard, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::copy(python(), &other).unwrap();
-    fs::set_permissions(&other, fs::Permissions::from_mode(0o4755)).unwrap();
+    install(image(), &guard, 0o755);
+    install(&python(), &other, 0o4755);
     let mut command = Command::new(&guard);
     command.arg0("wrasse-guardian test").arg("guardian").uid(NOBODY).gid(NOBODY);
     let mut guarded = Guarded::spawn(&mut command);
@@ -248,7 +246,7 @@ fn a_member_that_proc_hides_ends() {
     let folder = tempfile::Builder::new().prefix("wrasse-guard-").tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let own = folder.path().join("it");
-    fs::copy(std::env::current_exe().unwrap(), &own).unwrap();
+    install(&std::env::current_exe().unwrap(), &own, 0o755);
     let role = format!(
         "mount --make-rprivate / && mount -t proc -o hidepid=2 proc /proc || exit 99; \
          exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups {} --exact members::hidden_role --nocapture",
