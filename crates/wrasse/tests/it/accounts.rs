@@ -20,6 +20,10 @@ fn station(server: impl FnOnce(&Station) -> Value) -> Station {
 
 fn go(station: &Station) {
     station.ok(&["agent", "-m", "go", "--session-key", "kept"]);
+    // The answer comes before the run lets its server go.
+    station.eventually("the lease is given back", || {
+        station.json(&["ps"])["instances"][0]["leases"] == json!([])
+    });
 }
 
 /// The warnings of the only instance.

@@ -127,9 +127,10 @@ fn strangers_with_the_numbers_of(dead: Dead) {
     configure(&station, station.fixture(Mode::Daemon), json!({}));
     station.start();
     hold(&station);
-    let before = station.oracle.list();
     let daemon = |process: &Process| process.cmdline.ends_with(" sleeper");
-    assert_eq!(before.iter().filter(|process| daemon(process)).count(), 1, "{before:#?}");
+    // The server may answer before its daemon is executed.
+    let one_daemon = |seen: &[Process]| seen.iter().filter(|process| daemon(process)).count() == 1;
+    let before = station.oracle.wait_until(PATIENCE, one_daemon).unwrap();
     let dies = |process: &&Process| dead == Dead::Everybody || !daemon(process);
     let numbers: Vec<u32> = before.iter().filter(dies).map(|process| process.pid).collect();
     station.kill_at_once(&numbers);
