@@ -77,9 +77,9 @@ fn answer(request: Request, exits: &mut BTreeMap<u32, i32>) -> Answer {
             let own = std::process::id();
             let found = descendants(own);
             reap(exits);
-            // What was a zombie child of ours at the moment of the look is reaped now and does not count.
+            // What was dead and our child at the moment of the look is reaped now and does not count.
             Answer::Processes(
-                found.into_iter().filter(|p| !(p.state == 'Z' && p.ppid == own)).collect(),
+                found.into_iter().filter(|p| !(is_dead(p) && p.ppid == own)).collect(),
             )
         }
         Request::Signal { pids, signal: number } => {
@@ -93,6 +93,11 @@ fn answer(request: Request, exits: &mut BTreeMap<u32, i32>) -> Answer {
         }
         Request::Exit { pid } => Answer::Exit(exits.get(&pid).copied()),
     }
+}
+
+/// Whether a process only waits to be reaped. A leader whose other threads are still ending is not: they have its files.
+pub fn is_dead(process: &Process) -> bool {
+    process.state == 'Z' && process.threads <= 1
 }
 
 fn signal(pid: u32, signal: Signal) -> bool {

@@ -12,12 +12,19 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::fixture::Mode;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, is_dead};
 use crate::processes::Process;
 use crate::rpc::Rpc;
 
+const SIGKILL: i32 = 9;
+const SIGSTOP: i32 = 19;
+
 /// How long anything in a test may take that is not being measured. Generous: the machine is shared.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long what a dead gateway had may take to be gone. Two seconds are promised, and the storm measures them, less the
+/// time for which the machine had none for us; a test beside others only waits for the end.
+pub const GONE: Duration = Duration::from_secs(10);
 
 /// A place for one test.
 #[derive(Debug)]
@@ -155,15 +162,24 @@ impl Station {
     /// Kills processes in one instant, as far as any of them can tell: all are stopped first. They are killed from the
     /// last to the first, since the death of a parent may wake its child.
     pub fn kill_at_once(&mut self, pids: &[u32]) {
-        const SIGKILL: i32 = 9;
-        const SIGSTOP: i32 = 19;
         self.oracle.signal(pids, SIGSTOP);
         let stopped = self.oracle.wait_until(PATIENCE, |seen| {
             seen.iter().filter(|process| pids.contains(&process.pid)).all(|p| p.state == 'T')
         });
         assert!(stopped.is_ok(), "{stopped:#?}");
         let children_first: Vec<u32> = pids.iter().rev().copied().collect();
-        assert_eq!(self.oracle.signal(&children_first, SIGKILL), pids.len(), "{}", self.log());
+        assert_eq!(self.kill(&children_first), pids.len(), "{}", self.log());
+    }
+
+    /// Kills processes, one after the other, and waits until they are dead: kill(2) returns before that, and until then
+    /// they have their files open and locked. Returns how many were reached.
+    pub fn kill(&mut self, pids: &[u32]) -> usize {
+        let reached = self.oracle.signal(pids, SIGKILL);
+        let left = self.oracle.wait_until(PATIENCE, |seen| {
+            seen.iter().filter(|process| pids.contains(&process.pid)).all(is_dead)
+        });
+        assert!(left.is_ok(), "{left:#?}\n{}", self.log());
+        reached
     }
 
     /// Waits until the gateway answers as ready.
@@ -337,6 +353,21 @@ impl Default for Station {
 /// Bytes as text.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Copies a program in a process of its own. What another thread of ours starts meanwhile would have a descriptor of ours
+/// that is open for writing until it has executed, and so long the kernel would execute no such file.
+pub fn install(program: &Path, to: &Path) {
+    install_other(program, to, "");
+}
+
+/// [`install`], of another build: what follows the sections of an executable does not change what it does.
+#[expect(clippy::disallowed_methods, reason = "a process that holds the file instead of us")]
+pub fn install_other(program: &Path, to: &Path, more: &str) {
+    let script = "cp \"$0\" \"$1\" && printf %s \"$2\" >>\"$1\"";
+    let status =
+        Command::new("sh").args(["-c", script]).arg(program).arg(to).arg(more).status().unwrap();
+    assert!(status.success(), "{} cannot be installed: {status}", to.display());
 }
 
 /// A port that is free, below those that the kernel gives to outgoing connections, and never the same twice in one

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use wrasse_testkit::fixture::Mode;
 use wrasse_testkit::namespace::{AS_ANYBODY, AS_ROOT, permits};
-use wrasse_testkit::station::{PATIENCE, Station, bins, eventually};
+use wrasse_testkit::station::{PATIENCE, Station, bins, eventually, install};
 
 use super::hygiene::hold;
 
@@ -79,7 +79,7 @@ fn limited(test: &str) {
     let programs = ["wrasse", "wrasse-fixture", "wrasse-oracle"].map(|name| bins().join(name));
     for program in programs.iter().chain([&own]) {
         let copy = folder.path().join(program.file_name().unwrap());
-        std::fs::copy(program, &copy).unwrap();
+        install(program, &copy);
         open(&copy);
     }
     let mut child = Command::new("prlimit")
@@ -159,9 +159,7 @@ fn a_fork_bomb_takes_every_process_and_is_ended() {
             Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
         }
     });
-    let began = Instant::now();
     rpc.call("status", &json!({}), PATIENCE).unwrap();
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     let refused = run("ok");
     let said = refused["text"].as_str().unwrap_or_default();
     assert!(said.contains("Resource temporarily unavailable"), "{refused:#}");

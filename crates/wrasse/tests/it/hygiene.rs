@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use wrasse_testkit::fixture::Mode;
 use wrasse_testkit::processes::Process;
-use wrasse_testkit::station::{Station, eventually};
+use wrasse_testkit::station::{PATIENCE, Station, install, install_other};
 
 const SIGKILL: i32 = 9;
 /// Rust's runtime ignores SIGPIPE in every program of its own, the fixture's included.
@@ -309,9 +309,13 @@ fn ours_stand_in_the_root_and_find_what_was_meant() {
             assert_eq!(own["cwd"], json!(station.path("work").canonicalize().unwrap()), "{own:#}");
             hold(&station);
             let gateway = station.gateway();
-            let ours = ["wrasse-warden", "wrasse-guardian"]
-                .map(|name| named(&station.oracle.list(), name));
-            assert_eq!(ours.each_ref().map(Vec::len), [1, 1]);
+            // The first run may still be letting its server go.
+            let ours = |seen: &[Process]| {
+                ["wrasse-warden", "wrasse-guardian"].map(|name| named(seen, name))
+            };
+            let one_each = |seen: &[Process]| ours(seen).each_ref().map(Vec::len) == [1, 1];
+            let seen = station.oracle.wait_until(PATIENCE, one_each);
+            let ours = ours(&seen.unwrap_or_else(|seen| panic!("{seen:#?}")));
             let pids = ours.iter().flatten().map(|process| process.pid).chain([gateway]);
             for pid in pids {
                 assert_eq!(link(pid, "cwd"), PathBuf::from("/"), "{:#?}", station.oracle.list());
@@ -376,8 +380,8 @@ fn the_port_is_nobody_elses() {
         assert_eq!(holds, process.pid == gateway, "{process:?}");
     }
     station.warden = None;
-    station.oracle.signal(&[gateway], SIGKILL);
-    eventually("nobody listens", Duration::from_secs(2), || listeners(port).is_empty());
+    station.kill(&[gateway]);
+    assert_eq!(listeners(port), [""; 0]);
     station.assert_empty();
     station.start();
     station.assert_flat();
@@ -393,16 +397,12 @@ fn upgrade(guard: &str) {
     );
     let original = station.wrasse();
     let installed = station.path("wrasse");
-    std::fs::copy(&original, &installed).unwrap();
+    install(&original, &installed);
     station.use_program(installed.clone());
     let warden = station.start();
     let old = station.gateway();
-    // What follows the sections of an executable does not change what it does.
     let next = station.path("next");
-    std::fs::copy(&original, &next).unwrap();
-    let mut file = std::fs::File::options().append(true).open(&next).unwrap();
-    std::io::Write::write_all(&mut file, b"another build").unwrap();
-    drop(file);
+    install_other(&original, &next, "another build");
     std::fs::rename(&next, &installed).unwrap();
     assert!(link(old, "exe").display().to_string().ends_with("(deleted)"));
     // The old one still starts servers, by a guard program that may have been itself.
@@ -442,7 +442,7 @@ fn an_executable_removed_under_a_running_gateway() {
         let server = station.fixture(Mode::Daemon);
         configure(&station, server, json!({ "containment": { "guard": guard } }));
         let installed = station.path("wrasse");
-        std::fs::copy(station.wrasse(), &installed).unwrap();
+        install(&station.wrasse(), &installed);
         let original = station.wrasse();
         station.use_program(installed.clone());
         station.start();
