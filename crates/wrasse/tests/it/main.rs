@@ -14,6 +14,7 @@ mod enemies;
 mod firings;
 mod foreign;
 mod host;
+mod house;
 mod hygiene;
 mod import;
 mod input;
@@ -26,6 +27,7 @@ mod soak;
 mod storm;
 mod table;
 mod terminal;
+mod upgrade;
 mod walk;
 mod wrap;
 
