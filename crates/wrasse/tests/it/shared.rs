@@ -62,6 +62,12 @@ fn wait_no_server(station: &mut Station) {
     assert!(left.is_ok(), "{left:#?}\n{}", station.log());
 }
 
+/// Waits until so many sessions know how their server ended, and say so. What is called before the news has come may have
+/// been on its way to the server.
+fn wait_told(station: &Station, how: &str, sessions: usize) {
+    station.eventually(how, || station.log().matches(how).count() == sessions);
+}
+
 // failure mode J8
 #[test]
 fn hosts_share_one_server_and_the_last_one_ends_it() {
@@ -213,6 +219,7 @@ fn a_killed_broker_takes_its_server_along_and_the_next_call_starts_another() {
         let error = one.answer(held)["error"].clone();
         assert!(error["message"].as_str().unwrap().contains("outcome is unknown"), "{error}");
         wait_no_server(&mut station);
+        wait_told(&station, "was ended with the broker that shared it (", 2);
         for host in [&mut one, &mut two] {
             let text = host.call_text("counter", &json!({}));
             assert!(text.contains("was restarted for this call"), "{text}");
@@ -237,10 +244,7 @@ fn a_server_that_dies_is_told_to_all() {
     count(&mut two);
     let error = one.call("crash", &json!({}))["error"].clone();
     assert!(error["message"].as_str().unwrap().contains("exited with code 3"), "{error}");
-    // What is called before the news has come may have been on its way to the server.
-    eventually("both sessions have heard of it", PATIENCE, || {
-        station.log().matches("wrasse-fixture exited with code 3").count() == 2
-    });
+    wait_told(&station, "wrasse-fixture exited with code 3 (", 2);
     for host in [&mut two, &mut one] {
         let text = host.call_text("counter", &json!({}));
         assert!(text.contains("exited with code 3"), "{text}");
@@ -314,7 +318,8 @@ fn a_session_whose_words_nobody_reads_is_missed_all_the_same() {
     assert_flat(&mut station);
 }
 
-/// Starts a broker as a shim would that is gone before it comes, and waits until its server runs.
+/// Starts a broker as a shim would that is gone before it comes, and waits until its server runs: by then it has its name
+/// and its socket.
 fn broker_of_nobody(station: &mut Station, server: &str) {
     let shim = station.program("wrasse-shim").display().to_string();
     let fixture = station.program("wrasse-fixture").display().to_string();
@@ -331,9 +336,10 @@ fn broker_of_nobody(station: &mut Station, server: &str) {
     let argv = words.map(str::to_owned);
     let pid = station.spawn(&argv);
     assert_eq!(station.oracle.exit_code(pid, PATIENCE), Some(0), "{}", station.log());
-    let up = station
-        .oracle
-        .wait_until(PATIENCE, |seen| seen.iter().any(|process| process.cmdline.ends_with(server)));
+    // The broker's own command line ends with the server's.
+    let runs =
+        |process: &Process| process.name == "wrasse-fixture" && process.cmdline.ends_with(server);
+    let up = station.oracle.wait_until(PATIENCE, |seen| seen.iter().any(runs));
     assert!(up.is_ok(), "{up:#?}");
 }
 
@@ -374,7 +380,7 @@ fn a_call_in_the_last_moments_is_not_started() {
     let error = one.call("counter", &json!({}))["error"].clone();
     assert_eq!(error["code"], -32051, "{error}");
     assert_eq!(error["data"]["wrasse"]["outcome"], "not started");
-    wait_no_server(&mut station);
+    wait_told(&station, "without a call (0 requests", 1);
     let text = one.call_text("counter", &json!({}));
     assert!(text.contains("was restarted for this call"), "{text}");
     assert!(!text.contains(&before.0.to_string()), "{text}");
@@ -392,6 +398,7 @@ fn an_idle_server_ends_with_its_broker() {
     let before = count(&mut one);
     count(&mut two);
     wait_no_server(&mut station);
+    wait_told(&station, "without a call (0 requests", 2);
     assert_eq!(files(&station), Vec::<PathBuf>::new());
     let text = two.call_text("counter", &json!({}));
     assert!(text.contains("was restarted for this call"), "{text}");
@@ -548,6 +555,8 @@ fn a_broker_of_another_user_is_not_trusted() {
     count(&mut one);
     let socket = socket(&station);
     assert_eq!(one.end(&mut station), 0);
+    // The broker removes its socket after it has let the last one go.
+    wait_no_server(&mut station);
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
     let trap = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
     rustix::net::bind(&trap, &SocketAddrUnix::new(&socket).unwrap()).unwrap();
