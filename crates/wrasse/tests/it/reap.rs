@@ -33,14 +33,17 @@ fn with_leftovers() -> (Station, Vec<Process>) {
     let ours: Vec<u32> =
         [warden, gateway].into_iter().chain(guardians.iter().map(|one| one.pid)).collect();
     station.kill_at_once(&ours);
-    // The leaders die with their guardians; daemons do not.
-    let gone = |seen: &[Process]| {
-        seen.iter().all(|one| !ours.contains(&one.pid)) && named(seen, "wrasse-fixture").len() == 2
-    };
-    let left = station.oracle.wait_until(PATIENCE, gone).unwrap_or_else(|left| panic!("{left:#?}"));
-    let left: Vec<Process> = left.into_iter().filter(|one| one.state != 'Z').collect();
-    assert!(left.len() >= 2, "{left:#?}");
+    let left = wait_daemons(&mut station, 2);
     (station, left)
+}
+
+/// Waits until nothing but so many daemons is left: the leaders die with their guardians, daemons do not.
+fn wait_daemons(station: &mut Station, count: usize) -> Vec<Process> {
+    let daemons = |seen: &[Process]| {
+        seen.len() == count && seen.iter().all(|one| one.cmdline.ends_with("sleeper"))
+    };
+    let left = station.oracle.wait_until(PATIENCE, daemons);
+    left.unwrap_or_else(|left| panic!("{left:#?}\n{}", station.log()))
 }
 
 fn pids(report: &Value) -> Vec<u32> {
@@ -210,12 +213,7 @@ fn kill_shim_and_guardian(station: &mut Station, host: u32) -> (u32, Vec<u32>) {
     }
     dead[1..].reverse();
     station.kill_at_once(&dead);
-    let quiet = |seen: &[Process]| {
-        seen.iter().all(|one| !dead.contains(&one.pid) && one.pid != host && one.state != 'Z')
-    };
-    let left = station.oracle.wait_until(PATIENCE, quiet);
-    let left = left.unwrap_or_else(|left| panic!("{left:#?}"));
-    assert!(!left.is_empty(), "its daemon lives");
+    let left = wait_daemons(station, 1);
     let mut want: Vec<u32> = left.iter().map(|one| one.pid).collect();
     want.sort_unstable();
     (shim, want)

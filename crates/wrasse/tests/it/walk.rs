@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use wrasse_testkit::fixture::Mode;
-use wrasse_testkit::station::Station;
+use wrasse_testkit::station::{PATIENCE, Station, eventually};
 
 /// One server, one agent that echoes once and then repeats what it heard.
 pub(crate) fn echo_station(mode: Mode) -> Station {
@@ -15,8 +15,12 @@ pub(crate) fn echo_station(mode: Mode) -> Station {
 
 /// The configuration of [`echo_station`], for a station that was prepared first.
 pub(crate) fn configure_echo(station: &Station, mode: Mode) {
+    configure_server(station, &station.fixture(mode));
+}
+
+fn configure_server(station: &Station, server: &Value) {
     station.configure(
-        json!({ "mcp": { "servers": { "fix": station.fixture(mode) } } }),
+        json!({ "mcp": { "servers": { "fix": server } } }),
         &json!({ "rules": [
             { "when": { "last": "user", "text": "crash" },
               "reply": { "calls": [{ "name": "fix__crash", "arguments": {} }] } },
@@ -30,13 +34,17 @@ pub(crate) fn configure_echo(station: &Station, mode: Mode) {
 
 #[test]
 fn one_turn_from_the_command_line_to_a_reaped_tree() {
-    let mut station = echo_station(Mode::Ok);
+    let mut station = Station::new();
+    let mut server = station.fixture(Mode::Ok);
+    // A slow machine must not bring it to the next rung.
+    server["lifecycle"]["stop"]["eof"] = json!("10s");
+    configure_server(&station, &server);
     station.start();
     let answer = station.json(&["agent", "-m", "hello", "--session-key", "walk"]);
     assert_eq!(answer["status"], "ok", "{answer:#}");
     assert_eq!(answer["text"], "heard: hello");
     assert_eq!(answer["sessionKey"], "agent:main:walk");
-    station.assert_no_servers(Duration::from_secs(6));
+    station.assert_no_servers(PATIENCE);
     station.assert_logs("left 0 of 1");
     let ended = station.json(&["ps"])["ended"].clone();
     assert_eq!(ended["trees"], 1, "{ended:#}");
@@ -92,6 +100,16 @@ fn ps_and_why_agree_with_the_oracle() {
     station.assert_flat();
 }
 
+/// Waits until the one instance has no lease: a run gives its own back after its answer. What `ps` says then.
+fn wait_kept(station: &Station) -> Value {
+    let mut ps = Value::Null;
+    eventually("the lease is given back", PATIENCE, || {
+        ps = station.json(&["ps"]);
+        ps["instances"][0]["leases"] == json!([])
+    });
+    ps
+}
+
 /// A duration keeps a private instance for its session from call to call, and ends it at the session's end.
 // failure mode B8
 #[test]
@@ -108,12 +126,12 @@ fn an_idle_time_keeps_an_instance_for_its_session() {
     let first = station.ok(&["agent", "-m", "go", "--session-key", "kept"]);
     let second = station.ok(&["agent", "-m", "go", "--session-key", "kept"]);
     assert!(first.contains("\"count\":1") && second.contains("\"count\":2"), "{first} {second}");
-    let ps = station.json(&["ps"]);
-    assert_eq!(ps["instances"][0]["leases"], json!([]), "{ps:#}");
+    let ps = wait_kept(&station);
     assert!(ps["instances"][0]["ends"]["when"].is_string(), "{ps:#}");
     station.ok(&["sessions", "reset", "kept", "--yes"]);
     station.assert_no_servers(Duration::from_secs(2));
     station.ok(&["agent", "-m", "go", "--session-key", "kept"]);
+    wait_kept(&station);
     station.ok(&["reap", "--idle", "--yes"]);
     station.assert_no_servers(Duration::from_secs(2));
     station.assert_flat();
