@@ -128,7 +128,8 @@ pub(super) fn begin(station: &Station, message: &str) -> Vec<(Mode, String)> {
     FIXTURES.into_iter().map(start).collect()
 }
 
-/// Waits until every fixture is in the middle of what it does: in mid-call, or in mid-start.
+/// Waits until every fixture is in the middle of what it does: in mid-call, or in mid-start. The run of the one that never
+/// comes up has ended by itself then.
 pub(super) fn wait_busy(station: &mut Station) {
     for mode in FIXTURES.into_iter().filter(|mode| answers(*mode)) {
         let file = started(station, mode);
@@ -141,6 +142,11 @@ pub(super) fn wait_busy(station: &mut Station) {
             .any(|process| process.cmdline.ends_with(slow) && !process.name.starts_with("wrasse-g"))
     });
     assert!(seen.is_ok(), "{slow} is not starting\n{}", station.log());
+    let never_up = format!(
+        "SELECT count(*) FROM runs WHERE agent = '{}' AND end_reason = 'success'",
+        Mode::ExitNow.name()
+    );
+    station.eventually(&never_up, || station.query(&never_up).trim() == "1");
 }
 
 /// Waits for a run and checks how it ended.
@@ -157,8 +163,12 @@ pub(super) fn flat(mut station: Station) {
     eventually("every run has ended", PATIENCE, || {
         station.json(&["runs", "list", "--active"])["runs"].as_array().is_some_and(Vec::is_empty)
     });
-    let ps = station.json(&["ps"]);
-    assert_eq!(ps["instances"], json!([]), "{ps:#}");
+    // Its end is on record before its servers are released.
+    let mut ps = Value::Null;
+    eventually("every server is released", PATIENCE, || {
+        ps = station.json(&["ps"]);
+        ps["instances"] == json!([])
+    });
     assert_eq!(ps["leftovers"], json!([]), "{ps:#}");
     station.assert_flat();
 }
