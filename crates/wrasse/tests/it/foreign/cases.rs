@@ -234,7 +234,7 @@ fn what_moves_a_byte_is_not_finished() {
     let actor = cast.enter(Kind::Files);
     cast.session(actor, Fate::CronEnded, Via::Sockets, &["deaf"]);
     cast.record();
-    cast.actors[actor].host.chat("0-deaf");
+    cast.chat(actor, "deaf");
     let (report, code) = cast.reap(&["--finished", "--yes"]);
     assert_eq!(code, 0);
     let set = &report["sets"][0];

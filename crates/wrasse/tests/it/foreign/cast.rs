@@ -13,8 +13,11 @@ use super::database;
 
 /// Sessions are set up this far from each other, so that their times tell them apart.
 const APART_MS: i64 = 130;
-/// Long enough for a server that is spoken to.
+/// How long a set is watched where nobody speaks to any.
 pub(super) const WATCH: &str = "120ms";
+/// How long where somebody does, every 5 ms: a set that moves nothing in the first look is ended, and a loaded machine may
+/// not run a host for as long as `WATCH`. It costs the two hundred mixes less than half a minute.
+const WATCH_CHAT: &str = "1s";
 
 /// How a host keeps its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +120,7 @@ pub(super) struct Cast {
     pub(super) station: Station,
     pub(super) actors: Vec<Actor>,
     pub(super) servers: Vec<Server>,
+    watch: &'static str,
     last: i64,
 }
 
@@ -127,8 +131,13 @@ pub(super) fn now() -> i64 {
 
 impl Cast {
     pub(super) fn new() -> Self {
-        let cast =
-            Self { station: Station::new(), actors: Vec::new(), servers: Vec::new(), last: 0 };
+        let cast = Self {
+            station: Station::new(),
+            actors: Vec::new(),
+            servers: Vec::new(),
+            watch: WATCH,
+            last: 0,
+        };
         // What a dead host configured is known from the caller's own file.
         cast.configure(&cast.station.path("home"));
         cast
@@ -232,6 +241,13 @@ impl Cast {
         started
     }
 
+    /// Has a host speak with a server of its latest session without end.
+    pub(super) fn chat(&mut self, actor: usize, server: &str) {
+        let actor = &mut self.actors[actor];
+        actor.host.chat(&format!("{}-{server}", actor.sessions.len() - 1));
+        self.watch = WATCH_CHAT;
+    }
+
     /// Kills a host, and waits until its servers are nobody's. What it left may be ended.
     pub(super) fn kill_host(&mut self, actor: usize) {
         let pid = self.actors[actor].host.pid;
@@ -286,7 +302,7 @@ impl Cast {
     /// Runs `wrasse reap --foreign` within the station; its answer and its exit code.
     pub(super) fn reap(&self, args: &[&str]) -> (Value, i32) {
         let below = self.station.oracle.pid().to_string();
-        let fixed = ["reap", "--foreign", "--below", &below, "--watch", WATCH, "--json"];
+        let fixed = ["reap", "--foreign", "--below", &below, "--watch", self.watch, "--json"];
         let output = self.station.cli(&[&fixed, args].concat());
         let code = output.status.code().unwrap();
         let answer = serde_json::from_slice(&output.stdout)

@@ -100,8 +100,7 @@ fn play(seed: u64, tally: &Tally) -> Vec<String> {
         let started = cast.session(actor, fate, via, servers);
         // By the records it is over, but somebody speaks to it.
         if dice.roll(5) == 0 {
-            let number = cast.actors[actor].sessions.len() - 1;
-            cast.actors[actor].host.chat(&format!("{number}-{}", servers[0]));
+            cast.chat(actor, servers[0]);
             cast.servers[started[0]].must = Must::Live;
         }
     }
