@@ -215,6 +215,20 @@ fn who_only_asks_what_there_is_keeps_nothing() {
     assert_eq!(scene.tick(30), [Output::Stop]);
 }
 
+/// A host that has said all it has to say is not kept waiting for a stream that never ends.
+#[test]
+fn a_stream_is_no_answer_that_is_owed() {
+    let mut scene = Scene::new(&learnt());
+    scene.initialize();
+    scene.host(call(1));
+    scene.ready();
+    let wanted = json!({ "notifications": { "resourceSubscriptions": ["a"] } });
+    scene.host(json!({ "id": "l", "method": "subscriptions/listen", "params": wanted }));
+    assert!(scene.session.owes_answers());
+    scene.server(done(1));
+    assert!(!scene.session.owes_answers());
+}
+
 #[test]
 fn a_task_keeps_its_server() {
     let mut scene = Scene::new(&learnt());

@@ -256,6 +256,24 @@ fn a_server_that_dies_is_told_to_all() {
     assert_flat(&mut station);
 }
 
+/// The host has said all it has to say, and its call kills the server: that is an answer, too.
+// failure mode J9
+#[test]
+fn a_host_that_has_closed_hears_that_its_server_died() {
+    let mut station = Station::new();
+    for _ in 0..5 {
+        let mut one = host(&mut station, &[], &["f-ok"]);
+        count(&mut one);
+        let asked = one.ask("tools/call", &json!({ "name": "crash", "arguments": {} }));
+        one.close();
+        let error = one.answer(asked)["error"].clone();
+        assert_eq!(error["data"]["wrasse"]["outcome"], "unknown", "{error}");
+        assert!(error["message"].as_str().unwrap().contains("exited with code 3"), "{error}");
+        assert_eq!(one.end(&mut station), 0);
+    }
+    assert_flat(&mut station);
+}
+
 /// How much memory a process uses, in bytes.
 fn resident(pid: u32) -> usize {
     let sizes = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
