@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wrasse_testkit::station::{PATIENCE, Station, text};
+use wrasse_testkit::station::{GONE, PATIENCE, Station, text};
 
 use super::chain::{busy_in, guardians};
 use super::hygiene;
@@ -46,8 +46,8 @@ fn command(station: &Station, rules: &[&str], args: &[&str]) -> std::process::Ou
         .unwrap()
 }
 
-fn left_after(station: &mut Station, time: Duration, what: &str) {
-    let left = station.oracle.wait_until(time, <[_]>::is_empty);
+fn left_after(station: &mut Station, what: &str) {
+    let left = station.oracle.wait_until(GONE, <[_]>::is_empty);
     assert!(left.is_ok(), "{what}: {left:#?}\n{}", station.log());
 }
 
@@ -65,20 +65,20 @@ fn every_link(rules: &[&str]) {
     let gateway = station.gateway();
     station.warden = None;
     station.oracle.signal(&[gateway], SIGKILL);
-    left_after(&mut station, Duration::from_secs(2), "gateway");
+    left_after(&mut station, "gateway");
     // Gateway and guardians.
     let mut station = busy_in(without(rules), "auto");
     let gateway = station.gateway();
     station.warden = None;
     let victims = [vec![gateway], guardians(&station.oracle.list())].concat();
     station.kill_at_once(&victims);
-    left_after(&mut station, Duration::from_secs(2), "gateway and guardians");
+    left_after(&mut station, "gateway and guardians");
     // Gateway and warden.
     let mut station = busy_in(without(rules), "auto");
     let (gateway, warden_pid) = (station.gateway(), warden(&mut station));
     station.warden = None;
     station.kill_at_once(&[warden_pid, gateway]);
-    left_after(&mut station, Duration::from_secs(2), "gateway and warden");
+    left_after(&mut station, "gateway and warden");
     // The guardians alone: the gateway ends their trees and lives.
     let mut station = busy_in(without(rules), "auto");
     let all = guardians(&station.oracle.list());
@@ -89,7 +89,7 @@ fn every_link(rules: &[&str]) {
     let warden_pid = warden(&mut station);
     station.warden = None;
     station.oracle.signal(&[warden_pid], SIGKILL);
-    left_after(&mut station, Duration::from_secs(10), "warden");
+    left_after(&mut station, "warden");
     // And an orderly end.
     let mut station = busy_in(without(rules), "auto");
     station.assert_flat();
@@ -185,7 +185,7 @@ fn where_the_guard_cannot_be_executed() {
         let gateway = station.gateway();
         station.warden = None;
         station.oracle.signal(&[gateway], SIGKILL);
-        left_after(&mut station, Duration::from_secs(2), source);
+        left_after(&mut station, source);
     }
     for (guard, rules) in [("file", &file[..]), ("memfd", &["--errno", "memfd_create=EACCES"][..])]
     {

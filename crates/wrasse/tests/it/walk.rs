@@ -1,10 +1,8 @@
 //! The thinnest true path: command line → gateway → server → answer → reaped tree.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use wrasse_testkit::fixture::Mode;
-use wrasse_testkit::station::{PATIENCE, Station, eventually};
+use wrasse_testkit::station::{GONE, PATIENCE, Station, eventually};
 
 /// One server, one agent that echoes once and then repeats what it heard.
 pub(crate) fn echo_station(mode: Mode) -> Station {
@@ -129,10 +127,10 @@ fn an_idle_time_keeps_an_instance_for_its_session() {
     let ps = wait_kept(&station);
     assert!(ps["instances"][0]["ends"]["when"].is_string(), "{ps:#}");
     station.ok(&["sessions", "reset", "kept", "--yes"]);
-    station.assert_no_servers(Duration::from_secs(2));
+    station.assert_no_servers(GONE);
     station.ok(&["agent", "-m", "go", "--session-key", "kept"]);
     wait_kept(&station);
     station.ok(&["reap", "--idle", "--yes"]);
-    station.assert_no_servers(Duration::from_secs(2));
+    station.assert_no_servers(GONE);
     station.assert_flat();
 }
