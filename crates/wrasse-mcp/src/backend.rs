@@ -188,11 +188,16 @@ impl ServerBackend {
                 None => std::future::pending().await,
             }
         };
+        let mut meet = std::pin::pin!(clock::timeout(limit, meet));
         let met = tokio::select! {
             biased;
             () = request.token.cancelled() => return Err((Cause::Cancelled, None)),
-            met = clock::timeout(limit, meet) => met,
-            exit = exit.wait() => return Err((Cause::Exited(exit), None)),
+            met = &mut meet => met,
+            exit = exit.wait() => {
+                // What it printed before is still in its pipe, and the handshake reads that to the end.
+                drop(clock::timeout(LAST_WORDS, meet).await);
+                return Err((Cause::Exited(exit), None));
+            }
             () = say => return Err((Cause::TimedOut(limit), None)),
         };
         let peering = match met {
