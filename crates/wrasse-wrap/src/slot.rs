@@ -98,7 +98,7 @@ impl Slot {
         self.starting.is_some()
     }
 
-    /// Whether somebody else has the server, and this is a connection to him.
+    /// Whether a broker has the server, and this is a connection to it.
     pub(crate) fn is_shared(&self) -> bool {
         let runs = self.stop.is_some() || self.stopping.is_some() || self.stopped.is_some();
         runs && self.instance.is_none()

@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::fixture::Mode;
-use crate::station::Station;
-use crate::station::free_port;
+use crate::station::{Station, free_port};
 
 /// What a fixture does in a soak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,8 +20,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::Mode;
 use crate::rpc::Rpc;
-use crate::station::free_port;
-use crate::station::{PATIENCE, Station};
+use crate::station::{PATIENCE, Station, free_port};
 use cast::{Role, held, modes, role};
 
 const TOKEN: &str = "soak-token";

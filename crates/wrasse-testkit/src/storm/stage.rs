@@ -11,8 +11,7 @@ use super::Options;
 use super::cast::{Cast, LET_GO};
 use super::table::{Entry, Id, Table, was_signalled};
 use crate::rpc::Rpc;
-use crate::station::free_port;
-use crate::station::{PATIENCE, Station};
+use crate::station::{PATIENCE, Station, free_port};
 
 const SIGKILL: i32 = 9;
 const TOKEN: &str = "storm-token";
