@@ -15,8 +15,12 @@ use crate::sweep::{Leftover, instance_of};
 /// Clear looks of a search, and the pause between two.
 const LOOKS: u32 = 10;
 const BLINK: Duration = Duration::from_millis(1);
-/// A search on a machine where processes come and go faster than they are judged ends all the same.
-const SEARCH_WITHIN: Duration = Duration::from_secs(2);
+/// A search on a machine where processes come and go faster than they are judged ends all the same: after so much time
+/// and so many looks. Both, since where everybody waits for a processor two seconds may be two looks.
+const SEARCH_FOR: Duration = Duration::from_secs(2);
+const LOOKS_ENOUGH: u32 = 100;
+/// No search lasts longer.
+const SEARCH_WITHIN: Duration = Duration::from_secs(10);
 
 /// Whether a look judged every process that it listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,17 +62,19 @@ impl<'a, Known: Fn(u64) -> Option<u64>> Looker<'a, Known> {
 
     /// Looks until enough looks were clear. What was seen does not end it: another instance may be there too.
     pub(crate) fn search(&mut self) -> std::io::Result<Vec<Leftover>> {
-        let deadline = Instant::now() + SEARCH_WITHIN;
-        let (mut found, mut clear) = (Vec::new(), 0);
+        let began = Instant::now();
+        let (mut found, mut looks, mut clear) = (Vec::new(), 0, 0);
         loop {
+            looks += 1;
             if self.look(|leftover| found.push(leftover))? == Clarity::Clear {
                 clear += 1;
             }
             if clear == LOOKS {
                 return Ok(found);
             }
-            if Instant::now() >= deadline {
+            if gives_up(looks, began.elapsed()) {
                 tracing::warn!(
+                    looks,
                     clear,
                     "processes came and went faster than they could be looked at"
                 );
@@ -142,6 +148,11 @@ impl<'a, Known: Fn(u64) -> Option<u64>> Looker<'a, Known> {
     }
 }
 
+/// Whether a search that was not clear often enough ends after so many looks and so much time.
+fn gives_up(looks: u32, lasted: Duration) -> bool {
+    lasted >= SEARCH_WITHIN || (lasted >= SEARCH_FOR && looks >= LOOKS_ENOUGH)
+}
+
 /// Puts those first that may be gone in a moment: who was not there before, and of these the highest numbers, which are
 /// mostly the newest.
 fn newcomers_first(pids: &mut [u32], before: &HashMap<u32, u64>) {
@@ -151,6 +162,14 @@ fn newcomers_first(pids: &mut [u32], before: &HashMap<u32, u64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_search_that_hardly_had_a_turn_goes_on() {
+        let (short, enough) = (SEARCH_FOR / 2, LOOKS_ENOUGH);
+        assert!(!gives_up(2, SEARCH_FOR), "two looks in its whole time");
+        assert!(!gives_up(enough, short) && !gives_up(enough - 1, SEARCH_FOR));
+        assert!(gives_up(enough, SEARCH_FOR) && gives_up(1, SEARCH_WITHIN));
+    }
 
     // Numbers have wrapped: the newest are the lowest.
     #[test]

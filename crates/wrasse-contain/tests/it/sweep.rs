@@ -94,8 +94,8 @@ pub(crate) async fn comet_sweeper() {
         spinner.wait().unwrap();
     }
     let report = report.unwrap();
-    assert!(report.found >= u32::try_from(COMETS).unwrap(), "{report:?}");
     assert_eq!((report.survivors, left), (0, 0), "{report:?}");
+    assert!(report.found >= u32::try_from(COMETS).unwrap(), "{report:?}");
     until("all have landed", || tag.count() == 0).await;
 }
 
