@@ -39,7 +39,8 @@ pub(crate) fn look(station: &Station) -> Value {
     let answer = station.ok(&["agent", "-m", "look", "--session-key", "look"]);
     // A line about an earlier instance may follow.
     let first = answer.lines().next().unwrap_or_default();
-    serde_json::from_str(first).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    serde_json::from_str(first)
+        .unwrap_or_else(|error| panic!("{error}: {answer}\n{}", station.log()))
 }
 
 /// Leaves a call in flight.
