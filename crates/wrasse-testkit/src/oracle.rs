@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::processes::{Process, descendants};
+use crate::pulse::Pulse;
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Request {
@@ -216,20 +217,23 @@ impl Oracle {
         }
     }
 
-    /// The exit code of a process below the oracle (128 + n for a signal), waited for until the deadline.
+    /// The exit code of a process below the oracle (128 + n for a signal), waited for until the deadline, as
+    /// [`Oracle::wait_until`] does.
     pub fn exit_code(&mut self, pid: u32, deadline: Duration) -> Option<i32> {
-        let end = Instant::now() + deadline;
+        let (end, mut pulse) = (Instant::now() + deadline, Pulse::new());
         loop {
+            let missed = pulse.beat();
             match self.ask(&Request::Exit { pid }) {
                 Answer::Exit(Some(code)) => return Some(code),
-                Answer::Exit(None) if Instant::now() >= end => return None,
+                Answer::Exit(None) if Instant::now() >= end + missed => return None,
                 Answer::Exit(None) => std::thread::sleep(Duration::from_millis(10)),
                 other => panic!("unexpected answer {other:?}"),
             }
         }
     }
 
-    /// Waits until what is below the oracle satisfies a condition; returns what was seen last.
+    /// Waits until what is below the oracle satisfies a condition; returns what was seen last. Time for which the machine
+    /// had none for us does not count.
     ///
     /// # Errors
     /// The processes seen last, when the deadline passed first.
@@ -238,13 +242,14 @@ impl Oracle {
         deadline: Duration,
         mut condition: impl FnMut(&[Process]) -> bool,
     ) -> Result<Vec<Process>, Vec<Process>> {
-        let end = Instant::now() + deadline;
+        let (end, mut pulse) = (Instant::now() + deadline, Pulse::new());
         loop {
+            let missed = pulse.beat();
             let seen = self.list();
             if condition(&seen) {
                 return Ok(seen);
             }
-            if Instant::now() >= end {
+            if Instant::now() >= end + missed {
                 return Err(seen);
             }
             std::thread::sleep(Duration::from_millis(10));

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use super::aim::{Aim, Progress, aim};
 use super::cast::{LET_GO, Reply, Serves};
 use super::plan::{Kill, Manner, Moment, Plan};
-use super::stage::{LOOK, Pulse, Stage};
+use super::stage::{LOOK, Stage};
 use super::table::{Entry, Table};
 use crate::fixture::Mode;
+use crate::pulse::Pulse;
 use crate::station::PATIENCE;
 
 const SIGKILL: i32 = 9;
@@ -331,8 +332,10 @@ enum Own {
 /// Random member: Wrasse ends nothing else; where the leader then exits by itself, the instance ends whole.
 fn member_gone(aim: &Aim, at: Instant, report: &mut Report) -> Own {
     let Some(target) = &aim.target else { return Own::Lost };
-    let mut table = Table::read();
-    while at.elapsed() < FOLLOW && target.leader.is_some_and(|leader| table.lives(leader)) {
+    let (mut table, mut pulse) = (Table::read(), Pulse::new());
+    while at.elapsed() < FOLLOW + pulse.beat()
+        && target.leader.is_some_and(|leader| table.lives(leader))
+    {
         std::thread::sleep(LOOK);
         table = Table::read();
     }

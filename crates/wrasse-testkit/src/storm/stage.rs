@@ -10,6 +10,7 @@ use serde_json::json;
 use super::Options;
 use super::cast::{Cast, LET_GO};
 use super::table::{Entry, Id, Table, was_signalled};
+use crate::pulse::Pulse;
 use crate::rpc::Rpc;
 use crate::station::{PATIENCE, Station, free_port};
 
@@ -17,8 +18,6 @@ const SIGKILL: i32 = 9;
 const TOKEN: &str = "storm-token";
 /// How often a stage looks at the process table.
 pub(super) const LOOK: Duration = Duration::from_millis(12);
-/// How long a look takes at most on a machine that is not busy with others.
-const LOOK_MAX: Duration = Duration::from_millis(100);
 /// Siblings of dead wardens that are kept: enough to be there at several starts.
 const SIBLINGS_MAX: usize = 6;
 /// Bystanders with command lines that servers have too.
@@ -65,27 +64,6 @@ impl Stranger {
             }
             Some(_) => None,
         }
-    }
-}
-
-/// Tells how long the machine had no time for us, who are as busy as those we watch and have the same priority. A limit
-/// is on what Wrasse does, not on what else runs on the machine.
-#[derive(Debug)]
-pub(super) struct Pulse {
-    last: Instant,
-    missed: Duration,
-}
-
-impl Pulse {
-    pub(super) fn new() -> Self {
-        Self { last: Instant::now(), missed: Duration::ZERO }
-    }
-
-    /// One look has passed; returns what was missed in all.
-    pub(super) fn beat(&mut self) -> Duration {
-        self.missed += self.last.elapsed().saturating_sub(LOOK_MAX);
-        self.last = Instant::now();
-        self.missed
     }
 }
 
