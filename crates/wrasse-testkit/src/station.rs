@@ -4,10 +4,12 @@
 //! zombie or open lease is left.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt as _;
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -377,24 +379,23 @@ pub fn install_other(program: &Path, to: &Path, more: &str) {
     assert!(status.success(), "{} cannot be installed: {status}", to.display());
 }
 
-/// A port that is free, below those that the kernel gives to outgoing connections, and never the same twice in one
-/// process: nobody else of this machine's tests comes to have it before it is used, nor while a gateway is dead.
+/// A port that is free, below those that the kernel gives to outgoing connections, and never the same twice: nobody else
+/// of this machine's tests comes to have it before it is used, nor while a gateway is dead.
 pub fn free_port() -> u16 {
-    const FIRST: u64 = 15_000;
-    const COUNT: u64 = 15_000;
-    static ASKED: AtomicU64 = AtomicU64::new(0);
-    // Tests in PID namespaces of their own all have the same process id.
-    let namespace = std::fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino());
-    loop {
-        let asked = ASKED.fetch_add(1, Ordering::Relaxed);
-        // Processes that run side by side begin far from each other.
-        let process = namespace + u64::from(std::process::id());
-        let place = process.wrapping_mul(7_919).wrapping_add(asked) % COUNT;
-        let port = u16::try_from(FIRST + place).unwrap();
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+    static CLAIMS: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+    let mut claims = CLAIMS.lock().unwrap();
+    for port in 15_000..30_000 {
+        // A claim is a name that the kernel gives once per network namespace, as it does a port, and takes back when
+        // this process ends.
+        let name = SocketAddr::from_abstract_name(format!("wrasse-test-port-{port}")).unwrap();
+        if let Ok(claim) = UnixListener::bind_addr(&name)
+            && TcpListener::bind(("127.0.0.1", port)).is_ok()
+        {
+            claims.push(claim);
             return port;
         }
     }
+    panic!("no port is free");
 }
 
 /// Waits for a condition; panics when the deadline passes.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where it stands")]
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -240,7 +241,7 @@ fn a_fake_container_outlives_its_client() {
     let socket = folder.path().join("docker.sock");
     let name = socket.display().to_string();
     let daemon = Spoken::start(&["dockerd", &name]);
-    eventually("the daemon listens", PATIENCE, || socket.exists());
+    eventually("the daemon listens", PATIENCE, || UnixStream::connect(&socket).is_ok());
     let mut client = Spoken::start(&["f-docker", &name, "--label", "lease=7"]);
     client.say("initialize", &json!({ "protocolVersion": "1" }));
     assert_eq!(client.hear().unwrap()["result"]["protocolVersion"], "1");
