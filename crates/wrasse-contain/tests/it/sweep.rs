@@ -63,7 +63,7 @@ async fn comets_do_not_slip_through_a_sweep() {
 
 const COMETS: u64 = 4;
 /// Their own, since tests run side by side.
-const COMET_INSTALLATION: u16 = 0x5ceb;
+const COMET_INSTALLATION: u16 = 0x5cec;
 
 /// Sweeps below a process that stands in for init.
 pub(crate) async fn comet_sweeper() {

@@ -56,13 +56,16 @@ fn nobody_is_the_root_of_the_system() {
 
 #[test]
 fn a_child_of_a_thread_is_found() {
-    let (mut root, below) = std::thread::spawn(|| {
+    let (there, is_there) = std::sync::mpsc::channel();
+    // Dropped at the end: the children of a thread that ends are passed on, and are in no list for a moment.
+    let (_stay, over) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
         let root = shell("sleep 1000 & wait");
-        let id = root.id();
-        (root, eventually("it is there", || children(id).first().copied()))
-    })
-    .join()
-    .unwrap();
+        let below = eventually("it is there", || children(root.id()).first().copied());
+        there.send((root, below)).unwrap();
+        over.recv().unwrap_err();
+    });
+    let (mut root, below) = is_there.recv().unwrap();
     // Our own children: everything but this one is another test's.
     struct Only(u32);
     impl Owner for Only {

@@ -173,7 +173,7 @@ async fn a_cancelled_call_tells_the_server_and_touches_no_other() {
 // failure modes D1, H3, H5: a server that reads nothing more fails its call, then its ping, and is replaced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deaf_server_is_replaced() {
-    let limit = Duration::from_millis(800);
+    let limit = Duration::from_secs(3);
     let Some(world) = world("a_deaf_server_is_replaced", limit).await else { return };
     let run = world.run("r-1", "main");
     let offer = world.offer(&run).await;

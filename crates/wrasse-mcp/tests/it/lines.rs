@@ -4,13 +4,22 @@ use std::sync::{Arc, Mutex};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::subscriber::DefaultGuard;
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 /// The messages so far; clones are the same.
 #[derive(Clone, Default)]
 pub(crate) struct Lines(Arc<Mutex<Vec<String>>>);
 
 impl Lines {
+    /// Hears this thread until the guard is dropped.
+    pub(crate) fn listen(&self) -> (Dispatch, DefaultGuard) {
+        // With one listener alone, what another thread is the first to log is never heard: whether anybody wants it is
+        // asked of that thread only, and kept.
+        let second = Dispatch::new(Self::default());
+        (second, tracing::subscriber::set_default(self.clone()))
+    }
+
     /// Those that contain a text.
     pub(crate) fn of(&self, text: &str) -> Vec<String> {
         self.0.lock().unwrap().iter().filter(|line| line.contains(text)).cloned().collect()

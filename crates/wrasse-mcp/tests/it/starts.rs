@@ -1,7 +1,7 @@
 //! Servers that do not come up as they should.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -117,11 +117,8 @@ async fn the_first_launch_of_a_package_happens_once() {
     let log = tools.path().join("log");
     // A package runner of our own that runs the fixture, whatever package it is asked for.
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/servers/server.mjs");
-    let npx = tools.path().join("npx");
     let text = format!("#!/bin/sh\nexec {} {script} install {}\n", node.display(), log.display());
-    std::fs::write(&npx, text).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&npx, mode).unwrap();
+    let npx = program_of(tools.path(), &text);
     let mut server = program("pkg", npx.to_str().unwrap(), &["-y", "some-package"]);
     server.connection_timeout = Duration::from_millis(1000);
     let world = World::new(vec![server]).await;
@@ -143,6 +140,17 @@ async fn the_first_launch_of_a_package_happens_once() {
     world.finish().await;
 }
 
+/// Writes a package runner. Another process does: what we have open for writing, whatever another test forks has too, and
+/// nobody can execute it.
+#[expect(clippy::disallowed_methods, reason = "it writes a file, and is no server")]
+fn program_of(tools: &Path, text: &str) -> PathBuf {
+    let npx = tools.join("npx");
+    let write = "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\"";
+    let written = std::process::Command::new("sh").args(["-c", write]).arg(&npx).arg(text).status();
+    assert!(written.unwrap().success());
+    npx
+}
+
 /// A package runner of our own that keeps packages where npx does; its installation takes longer than the limit of
 /// a start, which is what the returned server has.
 fn slow_npx(tools: &Path) -> wrasse_config::Server {
@@ -161,10 +169,7 @@ fn slow_npx(tools: &Path) -> wrasse_config::Server {
         exec node {script} ok
         "
     );
-    let npx = tools.join("npx");
-    std::fs::write(&npx, text).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&npx, mode).unwrap();
+    let npx = program_of(tools, &text);
     let mut server = program("pkg", npx.to_str().unwrap(), &["-y", "some-package"]);
     server.connection_timeout = Duration::from_secs(3);
     // Not long enough to end an installation in.
@@ -299,7 +304,8 @@ async fn a_run_hears_of_the_trees_that_never_came_up() {
     let cancel = async {
         until("one failed and one waits", async || {
             let (instances, _, ended) = world.servers.ps().await;
-            ended.trees == 1 && instances.iter().any(|one| one.pid.is_some())
+            ended.trees == 1
+                && instances.iter().any(|one| one.server == "slow" && one.pid.is_some())
         })
         .await;
         token.cancel();
@@ -326,7 +332,7 @@ async fn a_server_that_does_not_come_up_for_a_call_is_named_in_the_log_once() {
     let line = format!("[ -e {} ] && exit 5; exec node {script} ok", broken.display());
     let world = World::new(vec![program("fix", "sh", &["-c", &line])]).await;
     let lines = Lines::default();
-    let _listening = tracing::subscriber::set_default(lines.clone());
+    let _listening = lines.listen();
     let named = || lines.of("server fix cannot be called");
     let run = world.run("r-0", "main");
     let offer = world.offer(&run).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use wrasse_model::{ModelError, ModelFault, TurnFailure};
 
 use crate::support::{KEY, Plan, Server, Step, ask, delta, event, models, provider, request, turn};
@@ -144,10 +144,10 @@ async fn silence_ends_a_turn_wherever_it_begins() {
         let server = Server::start([Plan::steps(steps)]).await;
         let models = models(vec![provider("local", &server.url)]);
         let mut asked = request("hello");
-        asked.idle_timeout = Some(Duration::from_millis(300));
+        asked.idle_timeout = Some(Duration::from_secs(1));
         let error = single(turn(&models, &["local/small"], asked).await.unwrap_err());
         assert_eq!(error.kind, ModelFault::Timeout);
-        assert!(error.message.contains("said nothing for 300ms"), "{error}");
+        assert!(error.message.contains("said nothing for 1s"), "{error}");
         assert_eq!(server.count(), 1);
         server.bodies_open(0).await;
     }
@@ -163,11 +163,17 @@ async fn the_providers_own_limit_counts_too() {
     assert_eq!(single(failure).kind, ModelFault::Timeout);
 }
 
+/// A port that nobody else gets and nobody listens on, for as long as this lives.
+fn refusing() -> TcpSocket {
+    let taken = TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    taken
+}
+
 #[tokio::test]
 async fn a_refused_connection_asks_whether_it_is_running() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://user:{KEY}@{}/v1", free.local_addr().unwrap());
-    drop(free);
+    let taken = refusing();
+    let url = format!("http://user:{KEY}@{}/v1", taken.local_addr().unwrap());
     let models = models(vec![provider("local", &url)]);
     let error = single(turn(&models, &["fast"], request("hello")).await.unwrap_err());
     assert_eq!(error.kind, ModelFault::Network);
@@ -177,9 +183,8 @@ async fn a_refused_connection_asks_whether_it_is_running() {
 /// The TLS side is built without a provider installed by anyone else, or says what the machine lacks.
 #[tokio::test]
 async fn an_https_endpoint_is_built_at_first_use() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://{}/v1", free.local_addr().unwrap());
-    drop(free);
+    let taken = refusing();
+    let url = format!("https://{}/v1", taken.local_addr().unwrap());
     let models = models(vec![provider("local", &url)]);
     let error = single(turn(&models, &["fast"], request("hello")).await.unwrap_err());
     let refused = error.message.contains("refused the connection");

@@ -23,11 +23,17 @@ async fn a_lock_held_by_another_process_is_refused_by_name_and_dies_with_it() {
 
     other.kill();
     assert_eq!(dir.lock_holder(), None, "a name in the file is no lock");
-    let lock = dir.lock("agent --local").unwrap();
+    // Polled here and below: whatever another test forks has a copy of every descriptor until its exec, locks included.
+    let mut lock = None;
+    until("it can be taken", async || {
+        lock = dir.lock("agent --local").ok();
+        lock.is_some()
+    })
+    .await;
     let text = dir.lock("gateway run").unwrap_err().to_string();
     assert!(text.contains("agent --local") && text.contains("wait until process"), "{text}");
     drop(lock);
-    dir.lock("gateway run").unwrap();
+    until("it is free again", async || dir.lock("gateway run").is_ok()).await;
 }
 
 #[tokio::test]
@@ -38,6 +44,5 @@ async fn no_process_inherits_the_lock() {
     let mut child = Other::spawn(itself("hold-lock", elsewhere.path()));
     assert_eq!(child.next().as_deref(), Some("held"));
     drop(lock);
-    // Polled, because any other test may be between a fork and an exec, where every descriptor still exists twice.
     until("the lock is free though a child lives", async || dir.lock("gateway run").is_ok()).await;
 }
