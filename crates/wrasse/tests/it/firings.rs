@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use wrasse_testkit::fixture::Mode;
 use wrasse_testkit::processes::{self, Process};
-use wrasse_testkit::station::{Station, eventually, has};
+use wrasse_testkit::station::{GONE, Station, eventually, has};
 
 /// The servers of the report that started the project.
 pub(crate) const REPORT: &str = r#"{
@@ -71,7 +71,7 @@ fn fire(station: &mut Station, job: &str, number: usize, patience: Duration) {
             runs["runs"].as_array().unwrap().iter().filter(|run| run["status"] == "ok").count();
         done >= number
     });
-    station.assert_no_servers(Duration::from_secs(6));
+    station.assert_no_servers(GONE);
 }
 
 /// The gateway as it is now. A guardian's socket closes a moment after the guardian is gone, so the footprint of one
@@ -122,14 +122,10 @@ fn twenty_firings(mut station: Station, patience: Duration, firings: usize) {
     for number in 5..=firings {
         fire(&mut station, &job, number, patience);
         let mut now = look(&mut station);
-        eventually(
-            &format!("back to {rest:?} after firing {number}"),
-            Duration::from_secs(6),
-            || {
-                now = look(&mut station);
-                now.0 == rest
-            },
-        );
+        eventually(&format!("back to {rest:?} after firing {number}"), GONE, || {
+            now = look(&mut station);
+            now.0 == rest
+        });
         let drift = now.1.abs_diff(memory);
         assert!(drift <= 2 << 20, "memory drifts by {drift} bytes at firing {number}");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use wrasse_testkit::fixture::Mode;
 use wrasse_testkit::processes::{self, Process};
-use wrasse_testkit::station::{PATIENCE, Station, eventually, has};
+use wrasse_testkit::station::{GONE, PATIENCE, Station, eventually, has};
 
 use crate::hygiene::{configure, hold, look, named, open_files};
 
@@ -39,7 +39,7 @@ fn holds_under(launcher: &[&str]) {
     station.set_launcher(launcher);
     station.start();
     look(&station);
-    station.assert_no_servers(Duration::from_secs(6));
+    station.assert_no_servers(GONE);
     hold(&station);
     let gateway = station.gateway();
     let warden = station.warden.take().unwrap();

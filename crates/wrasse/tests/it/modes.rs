@@ -1,5 +1,6 @@
 //! Failure modes that no other module of this binary meets on its way, each in the real program.
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,7 @@ fn a_launcher_that_dies_of_a_signal_takes_its_tree_with_it() {
         let below = processes::descendants(leader).len();
         assert!(below >= 2, "a shell and a server below the launcher");
         assert_eq!(station.oracle.signal(&[leader], signal), 1);
-        station.assert_no_servers(Duration::from_secs(5));
+        station.assert_no_servers(GONE);
         // A server that ends right after its start is held back for a while.
         station.ok(&["mcp", "restart", "fix"]);
     }
@@ -76,7 +77,7 @@ fn a_container_is_its_daemon_s_and_its_client_ours() {
     let socket = station.path("docker.sock");
     let fixture = station.program("wrasse-fixture").display().to_string();
     let daemon = station.spawn(&[fixture.clone(), "dockerd".into(), socket.display().to_string()]);
-    eventually("the daemon listens", PATIENCE, || socket.exists());
+    eventually("the daemon listens", PATIENCE, || UnixStream::connect(&socket).is_ok());
     // The client under the name by which it is known.
     let client = station.path("docker");
     std::os::unix::fs::symlink(&fixture, &client).unwrap();
@@ -91,7 +92,7 @@ fn a_container_is_its_daemon_s_and_its_client_ours() {
     let ours = |process: &Process| {
         process.cmdline.contains("f-docker") || process.name.starts_with("wrasse-guardian")
     };
-    let left = station.oracle.wait_until(Duration::from_secs(6), |seen| !seen.iter().any(ours));
+    let left = station.oracle.wait_until(GONE, |seen| !seen.iter().any(ours));
     let left = left.unwrap_or_else(|left| panic!("{left:#?}\n{}", station.log()));
     let container = |process: &&Process| process.ppid == daemon;
     assert!(left.iter().filter(container).count() == 1, "{left:#?}");
@@ -225,7 +226,7 @@ fn tools_of_a_server_that_fails_to_start_are_withdrawn() {
     station.assert_logs("1 server did not come up");
     let status = station.json(&["mcp", "status"]);
     assert!(status["servers"][0]["fault"].is_object(), "{status:#}");
-    station.assert_no_servers(Duration::from_secs(5));
+    station.assert_no_servers(GONE);
     update(&good);
     station.ok(&["mcp", "restart", "fix"]);
     look(&station);

@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use wrasse_testkit::station::{GONE, PATIENCE, Station, text};
@@ -83,7 +82,7 @@ fn every_link(rules: &[&str]) {
     let mut station = busy_in(without(rules), "auto");
     let all = guardians(&station.oracle.list());
     station.oracle.signal(&all, SIGKILL);
-    station.assert_no_servers(Duration::from_secs(5));
+    station.assert_no_servers(GONE);
     station.assert_logs("a guardian died above a living tree");
     // The warden alone: the gateway ends every tree and itself.
     let warden_pid = warden(&mut station);

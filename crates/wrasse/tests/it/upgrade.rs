@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use wrasse_testkit::fixture::Mode;
-use wrasse_testkit::station::{Station, install, install_other};
+use wrasse_testkit::station::{GONE, Station, install, install_other};
 
 use super::hygiene::{configure, hold, link, look, station};
 
@@ -37,7 +37,7 @@ fn upgrade(guard: &str) {
     assert_ne!(old, new);
     assert_eq!(link(new, "exe"), installed.canonicalize().unwrap(), "{}", station.log());
     assert!(station.oracle.list().iter().any(|process| process.pid == warden));
-    station.assert_no_servers(Duration::from_secs(6));
+    station.assert_no_servers(GONE);
     look(&station);
     hold(&station);
     station.warden = None;
@@ -75,7 +75,7 @@ fn an_executable_removed_under_a_running_gateway() {
         hold(&station);
         station.ok(&["gateway", "restart"]);
         station.wait_ready();
-        station.assert_no_servers(Duration::from_secs(6));
+        station.assert_no_servers(GONE);
         look(&station);
         station.assert_flat();
     }

@@ -219,7 +219,10 @@ impl Cast {
             let root = self.actors[actor].host.launch(&name, via, &argv);
             let whole = if *server == "deaf" { 1 } else { 3 };
             eventually("all processes of a server", PATIENCE, || {
-                descendants(root).len() + 1 >= whole
+                let below = descendants(root);
+                // A shell's child has the shell's command line until it has become what it was forked for.
+                let forked = |one: &Process| read(root).is_some_and(|sh| sh.cmdline == one.cmdline);
+                below.len() + 1 >= whole && !(*server == "nest" && below.iter().any(forked))
             });
             let mut members = descendants(root);
             members.extend(read(root));

@@ -1,11 +1,10 @@
 //! What the rows share: a gateway with one agent, one server and one session a fixture.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use wrasse_testkit::fixture::Mode;
-use wrasse_testkit::station::{PATIENCE, Station, eventually};
+use wrasse_testkit::station::{GONE, PATIENCE, Station, eventually};
 
 /// The fixtures of the table.
 pub(super) const FIXTURES: [Mode; 9] = [
@@ -19,9 +18,6 @@ pub(super) const FIXTURES: [Mode; 9] = [
     Mode::ExitNow,
     Mode::StderrFlood,
 ];
-
-/// After this long nothing of an ended run may be left: the shortened ladder is 0.6 s.
-pub(super) const GONE: Duration = Duration::from_secs(6);
 
 /// Whether a call to the fixture can be in flight: the others never come up.
 pub(super) const fn answers(mode: Mode) -> bool {
@@ -47,6 +43,10 @@ pub(super) fn configure(station: &Station, extra: Value) {
     for mode in FIXTURES {
         let name = mode.name();
         servers[name] = station.fixture(mode);
+        // No clock of a server's ends what a row waits for.
+        for limit in ["connectionTimeoutMs", "requestTimeoutMs"] {
+            servers[name][limit] = json!(3_600_000);
+        }
         agents.push(json!({ "id": name, "tools": { "allow": [format!("{name}__*")] } }));
         rules.extend(rules_of(station, mode));
     }

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 use wrasse_testkit::fixture::Mode;
-use wrasse_testkit::station::{PATIENCE, Station, eventually};
+use wrasse_testkit::station::{GONE, PATIENCE, Station, eventually};
 
-use super::cell::{FIXTURES, GONE, flat, station, wait_busy};
+use super::cell::{FIXTURES, flat, station, wait_busy};
 use super::rows::impatient;
 
 /// Starts one isolated job a fixture, fires them, returns their ids.

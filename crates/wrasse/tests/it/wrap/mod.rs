@@ -35,7 +35,9 @@ fn rows(station: &Station) -> Vec<PathBuf> {
     let Ok(files) = std::fs::read_dir(station.path("state").join("wrap/shims")) else {
         return Vec::new();
     };
-    files.map(|file| file.unwrap().path()).collect()
+    let paths = files.map(|file| file.unwrap().path());
+    // A row that is just being written has another name.
+    paths.filter(|path| path.extension().is_some_and(|end| end == "json")).collect()
 }
 
 /// What the ledger says of its only shim.
