@@ -118,7 +118,7 @@ async fn the_first_launch_of_a_package_happens_once() {
     // A package runner of our own that runs the fixture, whatever package it is asked for.
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/servers/server.mjs");
     let text = format!("#!/bin/sh\nexec {} {script} install {}\n", node.display(), log.display());
-    let npx = program_of(tools.path(), &text);
+    let npx = write_npx(tools.path(), &text);
     let mut server = program("pkg", npx.to_str().unwrap(), &["-y", "some-package"]);
     server.connection_timeout = Duration::from_millis(1000);
     let world = World::new(vec![server]).await;
@@ -143,7 +143,7 @@ async fn the_first_launch_of_a_package_happens_once() {
 /// Writes a package runner. Another process does: what we have open for writing, whatever another test forks has too, and
 /// nobody can execute it.
 #[expect(clippy::disallowed_methods, reason = "it writes a file, and is no server")]
-fn program_of(tools: &Path, text: &str) -> PathBuf {
+fn write_npx(tools: &Path, text: &str) -> PathBuf {
     let npx = tools.join("npx");
     let write = "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\"";
     let written = std::process::Command::new("sh").args(["-c", write]).arg(&npx).arg(text).status();
@@ -169,7 +169,7 @@ fn slow_npx(tools: &Path) -> wrasse_config::Server {
         exec node {script} ok
         "
     );
-    let npx = program_of(tools, &text);
+    let npx = write_npx(tools, &text);
     let mut server = program("pkg", npx.to_str().unwrap(), &["-y", "some-package"]);
     server.connection_timeout = Duration::from_secs(3);
     // Not long enough to end an installation in.

@@ -30,14 +30,18 @@ fn wrap(station: &mut Station, flags: &[&str], server: &[&str]) -> Hosted {
     Hosted::wrapped(station, flags, &words)
 }
 
-/// The ledger's files.
-fn rows(station: &Station) -> Vec<PathBuf> {
+/// Whatever is in the ledger's folder.
+fn files(station: &Station) -> Vec<PathBuf> {
     let Ok(files) = std::fs::read_dir(station.path("state").join("wrap/shims")) else {
         return Vec::new();
     };
-    let paths = files.map(|file| file.unwrap().path());
-    // A row that is just being written has another name.
-    paths.filter(|path| path.extension().is_some_and(|end| end == "json")).collect()
+    files.map(|file| file.unwrap().path()).collect()
+}
+
+/// The ledger's rows: one that is just being written has another name.
+fn rows(station: &Station) -> Vec<PathBuf> {
+    let is_row = |path: &PathBuf| path.extension().is_some_and(|end| end == "json");
+    files(station).into_iter().filter(is_row).collect()
 }
 
 /// What the ledger says of its only shim.
@@ -51,10 +55,10 @@ fn pid_of(value: &Value) -> u32 {
     u32::try_from(value["pid"].as_u64().unwrap_or_else(|| panic!("no pid in {value}"))).unwrap()
 }
 
-/// Nothing runs, and no row is left.
+/// Nothing runs, and no row is left, half-written ones included.
 fn assert_flat(station: &mut Station) {
     station.assert_empty();
-    assert_eq!(rows(station), Vec::<PathBuf>::new(), "{}", station.log());
+    assert_eq!(files(station), Vec::<PathBuf>::new(), "{}", station.log());
 }
 
 /// Fills the catalogue: a first session that learns everything.
