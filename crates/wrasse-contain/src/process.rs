@@ -70,6 +70,8 @@ pub struct ProcessInfo {
 pub(crate) struct Stat {
     pub(crate) pid: u32,
     pub(crate) ppid: u32,
+    /// Its session; 0 when that was made outside our PID namespace.
+    pub(crate) session: u32,
     pub(crate) name: String,
     pub(crate) start_ticks: u64,
     pub(crate) zombie: bool,
@@ -92,11 +94,12 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?;
     let ppid = fields.next()?.parse().ok()?;
-    // Fields 20 and 22 of the file; state is field 3, so 15 fields lie between the parent and the first.
-    let threads = fields.nth(15)?.parse().ok()?;
+    // Fields 6, 20 and 22 of the file; the parent is field 4.
+    let session = fields.nth(1)?.parse().ok()?;
+    let threads = fields.nth(13)?.parse().ok()?;
     let start_ticks = fields.nth(1)?.parse().ok()?;
     let zombie = has_ended(state, threads);
-    Some(Stat { pid, ppid, name, start_ticks, zombie, stopped: state == "T" })
+    Some(Stat { pid, ppid, session, name, start_ticks, zombie, stopped: state == "T" })
 }
 
 /// Whether a process has ended and only waits to be reaped. One whose first thread ended before the others looks like

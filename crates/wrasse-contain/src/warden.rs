@@ -21,7 +21,7 @@ use wrasse_guard::protocol::{
 };
 
 use crate::image::{self, Program};
-use crate::{ContainError, Guard, cgroup, readiness, signal};
+use crate::{ContainError, Guard, cgroup, process, readiness, signal};
 
 /// The exit code by which the gateway asks its warden to execute it anew.
 pub const EXIT_RESTART: u8 = wrasse_guard::protocol::EXIT_RESTART;
@@ -100,7 +100,7 @@ pub(crate) fn pid() -> Option<u32> {
 }
 
 /// The warden above this gateway, if there is one. `None` also when it died before this was called:
-/// [`was_started_by_one`] tells the difference.
+/// [`died_first`] tells the difference.
 pub fn link() -> Option<WardenLink> {
     let pid = pid()?;
     let pidfd = signal::hold(getppid()?).ok()?;
@@ -108,9 +108,12 @@ pub fn link() -> Option<WardenLink> {
     (self::pid() == Some(pid)).then_some(WardenLink { pid, pidfd })
 }
 
-/// Whether a warden started this process, living or not.
-pub fn was_started_by_one() -> bool {
-    std::env::var_os(WARDEN_VARIABLE).is_some()
+/// Whether a warden started this process and died before [`link`] was called. A program below a gateway may have the
+/// variable too; only the gateway was made the leader of a session.
+pub fn died_first() -> bool {
+    // By /proc: `getsid` answers 0 for a session made outside our PID namespace, which rustix takes for impossible.
+    let own = process::stat(std::process::id());
+    std::env::var_os(WARDEN_VARIABLE).is_some() && own.is_some_and(|own| own.session == own.pid)
 }
 
 /// A warden that was alive when it was looked for.

@@ -18,7 +18,7 @@ use crate::logging;
 /// The launched process becomes the warden; the one the warden starts serves.
 pub(crate) fn run(common: &Common, port: Option<u16>) -> CommandResult {
     let Some(link) = warden::link() else {
-        if warden::was_started_by_one() && warden_is_parent_no_more() {
+        if warden::died_first() {
             return Err(ExpectedError::new(
                 Exit::Internal,
                 "the warden died before the gateway ran",
@@ -28,11 +28,6 @@ pub(crate) fn run(common: &Common, port: Option<u16>) -> CommandResult {
     };
     logging::start(common.verbose);
     super::runtime()?.block_on(serve(common, port, &link))
-}
-
-/// A gateway that was started by a warden has it as its parent; a program started below one does not.
-fn warden_is_parent_no_more() -> bool {
-    rustix::process::getsid(None).is_ok_and(|session| session == rustix::process::getpid())
 }
 
 async fn serve(common: &Common, port: Option<u16>, link: &WardenLink) -> CommandResult {

@@ -65,6 +65,24 @@ fn pid_one_ends_everything() {
     }
 }
 
+/// A gateway in a session that was made outside its PID namespace, as by `nsenter` or a container's exec, and with what
+/// is left of another warden in its environment.
+#[test]
+fn a_session_from_outside_the_namespace_is_no_wardens() {
+    for launcher in [&AS_ROOT[..], &AS_ANYBODY[..]] {
+        if !permitted("a_session_from_outside_the_namespace_is_no_wardens", launcher) {
+            continue;
+        }
+        let mut station = Station::new();
+        configure(&station, station.fixture(Mode::Daemon), json!({}));
+        station.set_launcher(launcher);
+        station.set_env("WRASSE_WARDEN", "1");
+        station.start();
+        look(&station);
+        station.assert_flat();
+    }
+}
+
 /// Runs one test of this program again as PID 1 of a namespace of its own.
 #[expect(clippy::disallowed_methods, reason = "starts itself in a namespace")]
 fn inside(test: &str) {
