@@ -54,6 +54,6 @@ pub use pipes::PipeSender;
 pub use process::{ProcessIdentity, ProcessInfo, pid_namespace, processes_below};
 pub use readiness::watch_fd;
 pub use report::ContainReport;
-pub use signal::is_ignored;
+pub use signal::{is_ignored, reset_sigchld};
 pub use tokio::net::unix::pipe::Receiver as PipeReceiver;
 pub use view::LeaderExit;

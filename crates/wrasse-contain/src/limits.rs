@@ -43,8 +43,9 @@ fn own_oom_score() -> i32 {
     text.trim().parse().unwrap_or(0)
 }
 
+/// More than ours where ours is so low that 300 more is still negative: any such number is sooner, and 0 asks for nothing.
 fn sooner_than(own: i32) -> u16 {
-    u16::try_from(own.saturating_add(OOM_SOONER)).unwrap_or(0)
+    u16::try_from(own.saturating_add(OOM_SOONER)).unwrap_or(0).max(1)
 }
 
 #[cfg(test)]
@@ -53,11 +54,11 @@ mod tests {
 
     #[test]
     fn servers_die_before_us() {
-        assert_eq!((sooner_than(0), sooner_than(-998), sooner_than(-100)), (300, 0, 200));
+        assert_eq!((sooner_than(0), sooner_than(-998), sooner_than(-100)), (300, 1, 200));
         let all =
             Limits { oom_score_adj: Some(2000), nice: Some(40), ..Limits::default() }.imposed();
         assert_eq!((all.oom_score_adj, all.nice, all.data_max), (1000, 19, 0));
         let default = Limits::default().imposed();
-        assert_eq!(i32::from(default.oom_score_adj), (own_oom_score() + 300).clamp(0, 1000));
+        assert_eq!(i32::from(default.oom_score_adj), (own_oom_score() + 300).clamp(1, 1000));
     }
 }

@@ -119,9 +119,12 @@ pub(crate) fn take_up(signal: Signal) {
 }
 
 /// A SIGCHLD that our parent left ignored would have the kernel reap our children: their status lost and
-/// their numbers free at once.
+/// their numbers free at once. Whoever waits for a child calls this first; starting a containment does.
+///
+/// # Errors
+/// When the kernel refuses.
 #[expect(unsafe_code, reason = "no safe interface sets a signal's disposition")]
-pub(crate) fn reset_sigchld() -> std::io::Result<()> {
+pub fn reset_sigchld() -> std::io::Result<()> {
     const SIGCHLD: i32 = Signal::CHILD.as_raw();
     // Where nobody can say, it is reset.
     if !is_ignored(SIGCHLD).unwrap_or(true) {

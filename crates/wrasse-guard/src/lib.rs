@@ -63,3 +63,14 @@ pub fn dispatch() {
 /// Does nothing where the guard cannot run.
 #[cfg(not(guard))]
 pub fn dispatch() {}
+
+/// Lets nothing that this process executes inherit a descriptor from 3 on, whoever leaked it to us. A descriptor that
+/// is meant for somebody must be given to him anew.
+#[cfg(guard)]
+pub fn pass_on_no_descriptors() {
+    sys::others(sys::Others::CloseOnExec);
+}
+
+/// Does nothing where the guard cannot run.
+#[cfg(not(guard))]
+pub fn pass_on_no_descriptors() {}

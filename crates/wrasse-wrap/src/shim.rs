@@ -93,6 +93,11 @@ struct Shim {
 
 /// Runs a shim until its host is done with it. Starts a runtime on this one thread.
 pub fn run(options: WrapOptions) -> ExitCode {
+    // What the host leaked to us is not for a broker, which outlives the host.
+    wrasse_guard::pass_on_no_descriptors();
+    if let Err(error) = wrasse_contain::reset_sigchld() {
+        return refuse(&format!("no child can be waited for: {error}"), INTERNAL);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -113,6 +118,16 @@ fn sweep_after(state_dir: PathBuf) -> Boxed<Result<SweepReport, SweepError>> {
     Box::pin(async move { ledger::sweep(&state_dir).await })
 }
 
+/// Where we were started, which is where the server starts; and goes to "/", so that no mount is busy for us.
+///
+/// # Errors
+/// When the directory is gone.
+pub(crate) fn leave_launch_directory() -> std::io::Result<PathBuf> {
+    let directory = std::env::current_dir()?;
+    std::env::set_current_dir("/")?;
+    Ok(directory)
+}
+
 /// Says why there is no shim; the code to leave with.
 pub fn refuse(why: &str, code: u8) -> ExitCode {
     use std::io::Write as _;
@@ -124,7 +139,7 @@ impl Shim {
     fn new(options: WrapOptions) -> Result<Self, String> {
         let host = Host::new();
         let failed = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
-        let cwd = std::env::current_dir().map_err(failed("no working directory"))?;
+        let cwd = leave_launch_directory().map_err(failed("no working directory"))?;
         let mut command = options.command.iter().cloned();
         let launch = Launch {
             name: options.name.clone(),

@@ -24,7 +24,7 @@ async fn nice_and_oom_score_are_the_servers_alone() {
     let containment = containment();
     let ours = orders(std::process::id());
     for (limits, nice, oom) in [
-        (Limits::default(), ours.0, (ours.1 + 300).min(1000)),
+        (Limits::default(), ours.0, (ours.1 + 300).clamp(1, 1000)),
         (
             Limits { nice: Some(9), oom_score_adj: Some(777), ..Limits::default() },
             ours.0.max(9),

@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use tokio::io::AsyncReadExt as _;
@@ -67,10 +68,10 @@ fn start(key: &str, options: &WrapOptions) -> ExitCode {
 ///
 /// # Errors
 /// A sentence.
-pub(super) async fn broker(key: &str, options: &WrapOptions) -> Result<(), String> {
+pub(super) async fn broker(key: &str, cwd: &Path, options: &WrapOptions) -> Result<(), String> {
     let failed = |error: io::Error| format!("no broker can be started: {error}");
     let mut first = this("start", key, options).map_err(failed)?;
-    let mut child = first.stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let mut child = first.current_dir(cwd).stdout(Stdio::piped()).spawn().map_err(failed)?;
     // It starts one process and leaves: this takes no longer than starting it did.
     let status = child.wait().map_err(failed)?;
     let stdout = child.stdout.take().map(std::os::fd::OwnedFd::from);

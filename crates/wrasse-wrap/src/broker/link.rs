@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -38,9 +39,13 @@ pub(crate) enum NotAttached {
     NoServer(String),
 }
 
-/// Attaches to the broker of this key, and starts one where there is none. Cancel-safe: a broker that nobody attaches to
-/// ends.
-pub(crate) async fn attach(key: String, options: WrapOptions) -> Result<Link, NotAttached> {
+/// Attaches to the broker of this key, and starts one where there is none, whose server starts in `cwd`. Cancel-safe: a
+/// broker that nobody attaches to ends.
+pub(crate) async fn attach(
+    key: String,
+    cwd: PathBuf,
+    options: WrapOptions,
+) -> Result<Link, NotAttached> {
     let cannot = NotAttached::CannotShare;
     let folder = Folder::open(&options.state_dir, &key)
         .map_err(|error| cannot(format!("no place for a broker: {error}")))?;
@@ -53,7 +58,7 @@ pub(crate) async fn attach(key: String, options: WrapOptions) -> Result<Link, No
                 // It was just ending. The next one waits until it has.
             }
             Err(error) if is_absent(&error) => {
-                launch::broker(&key, &options).await.map_err(cannot)?;
+                launch::broker(&key, &cwd, &options).await.map_err(cannot)?;
             }
             Err(error) => return Err(cannot(format!("its broker cannot be reached: {error}"))),
         }

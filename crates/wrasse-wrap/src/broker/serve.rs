@@ -32,6 +32,7 @@ use crate::options::WrapOptions;
 use crate::place::Place;
 use crate::server::{Launch, Launcher};
 use crate::shim::event::Signals;
+use crate::shim::leave_launch_directory;
 use crate::slot::{Buffers, ServerEvent, Slot};
 
 /// How long another broker of this key may take to be gone: its ladder, and then some.
@@ -161,7 +162,7 @@ impl Broker {
             program: command.next().unwrap_or_default(),
             args: command.collect(),
             env: crate::tuning::server_environment(),
-            cwd: std::env::current_dir().map_err(said)?,
+            cwd: leave_launch_directory().map_err(said)?,
         };
         let mut slot = Slot::default();
         let launcher = Launcher::new(launch, place, row.clone());

@@ -1,5 +1,6 @@
 //! Which server is shared, and what happens where it cannot be.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::broker::{self, NotAttached};
@@ -14,6 +15,7 @@ use crate::server::{Launch, Launcher};
 #[derive(Debug)]
 pub(super) struct Sharing {
     options: WrapOptions,
+    cwd: PathBuf,
     key: Catalogue,
 }
 
@@ -23,7 +25,7 @@ impl Sharing {
         // Nothing to the catalogue, but it signs in another's name.
         let agent = launch.env.iter().find(|(name, _)| name == "SSH_AUTH_SOCK");
         parts.push(agent.map(|(_, path)| path.as_encoded_bytes().to_vec()).unwrap_or_default());
-        Self { options, key: Catalogue::new(place, parts) }
+        Self { options, cwd: launch.cwd.clone(), key: Catalogue::new(place, parts) }
     }
 
     pub(super) fn idle(&self) -> Option<Duration> {
@@ -32,9 +34,9 @@ impl Sharing {
 
     /// Attaches to the broker of this server as this host opens it; where that cannot be, starts one of its own.
     pub(super) fn start(&self, launcher: Launcher, opening: &str) -> Boxed<Result<Link, String>> {
-        let (key, options) = (self.key.key(opening), self.options.clone());
+        let (key, cwd, options) = (self.key.key(opening), self.cwd.clone(), self.options.clone());
         Box::pin(async move {
-            match broker::attach(key, options).await {
+            match broker::attach(key, cwd, options).await {
                 Ok(link) => Ok(link),
                 Err(NotAttached::NoServer(fault)) => Err(fault),
                 Err(NotAttached::CannotShare(why)) => {

@@ -1,6 +1,7 @@
 //! `wrasse wrap --scope shared`: hosts that share one server, and whatever may end one of them.
 
 mod door;
+mod inherited;
 
 use std::path::PathBuf;
 
