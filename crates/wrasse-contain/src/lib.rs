@@ -49,7 +49,7 @@ pub use contained::{Contained, ExitWatch, Ladder, Prepared, StopOutcome};
 pub use containment::{ContainOptions, Containment, Guard, SpawnSpec};
 pub use error::{ContainError, SpawnError};
 pub use floor::Prerequisite;
-pub use limits::Limits;
+pub use limits::{Limits, raise_descriptor_limit};
 pub use pipes::PipeSender;
 pub use process::{ProcessIdentity, ProcessInfo, pid_namespace, processes_below};
 pub use readiness::watch_fd;

@@ -1,6 +1,14 @@
 //! What a server may use.
 
+use std::sync::OnceLock;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wrasse_guard::Limits as Imposed;
+
+/// Each tree costs us five descriptors; ten thousand trees are more than a machine has room for.
+const DESCRIPTORS_MAX: u64 = 65_536;
+/// The soft RLIMIT_NOFILE that this process was started with, once it has been raised.
+static DESCRIPTORS_FOUND: OnceLock<u32> = OnceLock::new();
 
 /// How much sooner than us the kernel takes a server when memory runs out, unless said otherwise.
 const OOM_SOONER: i32 = 300;
@@ -34,8 +42,26 @@ impl Limits {
                 .unwrap_or_else(|| sooner_than(own_oom_score()))
                 .min(OOM_MAX),
             data_max: self.address_space_max.unwrap_or(0),
+            descriptors: DESCRIPTORS_FOUND.get().copied().unwrap_or(0),
         }
     }
+}
+
+/// Raises this process's soft limit of descriptors to the hard one, 65,536 at most: five are needed for each tree, and
+/// the usual 1,024 would end at two hundred. Servers that start from now on get what was found, since programs exist
+/// that close every number up to their limit, or fail above 1,024.
+///
+/// Not for a process that starts others by itself as well: those keep the raised limit.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn raise_descriptor_limit() -> std::io::Result<()> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(DESCRIPTORS_MAX, |hard| hard.min(DESCRIPTORS_MAX));
+    let Some(found) = current.filter(|found| *found < wanted) else { return Ok(()) };
+    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })?;
+    DESCRIPTORS_FOUND.get_or_init(|| u32::try_from(found).unwrap_or(u32::MAX));
+    Ok(())
 }
 
 fn own_oom_score() -> i32 {

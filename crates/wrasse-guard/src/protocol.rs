@@ -13,7 +13,7 @@
 //! sends; they return [`Malformed`].
 
 /// The version of the protocol, carried by every [`Order::Spec`].
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 /// The largest packet in either direction.
 pub const MESSAGE_MAX: usize = 32 * 1024;
 /// The bytes before the payload of a [`Order::Spec`] packet.

@@ -1,13 +1,13 @@
 //! The body of a spec: what a guardian is to start.
 //!
-//! `u32 gateway_pid, u64 mark, u32 argc, u32 envc, u64 data_max, u16 oom_score_adj, u8 nice, u8 0`,
-//! then NUL-terminated strings: name, cwd, program, leaf, `argc` arguments (the first is the
+//! `u32 gateway_pid, u64 mark, u32 argc, u32 envc, u64 data_max, u16 oom_score_adj, u8 nice, u8 0,
+//! u32 descriptors`, then NUL-terminated strings: name, cwd, program, leaf, `argc` arguments (the first is the
 //! server's own `argv[0]`), `envc` times `K=V`.
 
 use crate::protocol::{Malformed, SPEC_MAX};
 
 /// The bytes before the first string.
-const HEAD: usize = 32;
+const HEAD: usize = 36;
 /// The strings before the arguments.
 pub(crate) const FIXED: usize = 4;
 /// The largest niceness.
@@ -24,6 +24,8 @@ pub struct Limits {
     pub oom_score_adj: u16,
     /// RLIMIT_DATA in bytes, 0 for none: address space, not memory.
     pub data_max: u64,
+    /// Its soft RLIMIT_NOFILE, 0 for the guardian's.
+    pub descriptors: u32,
 }
 
 impl Limits {
@@ -79,6 +81,7 @@ impl Spec<'_> {
         sink(&self.limits.data_max.to_le_bytes());
         sink(&self.limits.oom_score_adj.to_le_bytes());
         sink(&[self.limits.nice, 0]);
+        sink(&self.limits.descriptors.to_le_bytes());
         for string in self.strings() {
             sink(string);
             sink(&[0]);
@@ -136,6 +139,7 @@ impl<'a> SpecView<'a> {
             nice: head[30],
             oom_score_adj: u16::from_le_bytes([head[28], head[29]]),
             data_max: long(20),
+            descriptors: word(32),
         };
         if !limits.fit() {
             return Err(Malformed::OutOfRange);
@@ -162,7 +166,7 @@ mod tests {
         cwd: b"/tmp",
         program: b"/bin/sh",
         leaf: b"/sys/fs/cgroup/x",
-        limits: Limits { nice: 5, oom_score_adj: 300, data_max: 1 << 40 },
+        limits: Limits { nice: 5, oom_score_adj: 300, data_max: 1 << 40, descriptors: 1024 },
         argv: &[b"sh", b"", b"-c"],
         env: &[b"A=b", b"C="],
     };

@@ -8,7 +8,9 @@ use crate::{
     procfs,
     protocol::{Degraded, Stage},
     spec::Limits,
-    sys::{self, Access, Errno, Fd, Forked, Others, Pid, RLIMIT_DATA, Signal, SignalSet},
+    sys::{
+        self, Access, Errno, Fd, Forked, Others, Pid, RLIMIT_DATA, RLIMIT_NOFILE, Signal, SignalSet,
+    },
 };
 
 /// The length of one report of a child.
@@ -133,6 +135,10 @@ fn limit(limits: Limits) -> u8 {
         if sys::set_limit(RLIMIT_DATA, limits.data_max.min(hard)).is_err() {
             refused |= Degraded::DATA;
         }
+    }
+    if limits.descriptors > 0 {
+        // The gateway's own is no server's; and lowering is not refused.
+        drop(sys::set_soft_limit(RLIMIT_NOFILE, u64::from(limits.descriptors)));
     }
     refused
 }

@@ -289,6 +289,15 @@ pub(crate) fn set_limit(resource: usize, value: u64) -> Result<(), Errno> {
     answer(unsafe { call(number::PRLIMIT64, arguments) }).map(drop)
 }
 
+/// Sets the soft limit alone. Lowering it is never refused.
+pub(crate) fn set_soft_limit(resource: usize, soft: u64) -> Result<(), Errno> {
+    let (_, hard) = limit(resource)?;
+    let limit = [soft.min(hard), hard];
+    let arguments = [0, resource, limit.as_ptr().expose_provenance(), 0, 0, 0];
+    // SAFETY: the kernel reads one rlimit64.
+    answer(unsafe { call(number::PRLIMIT64, arguments) }).map(drop)
+}
+
 /// The hard limit of another process.
 pub(crate) fn hard_limit_of(pid: Pid, resource: usize) -> Result<u64, Errno> {
     let mut limit = [0_u64; 2];

@@ -15,7 +15,7 @@ use crate::{
     witness::{eventually, kill},
 };
 
-const ALL: Limits = Limits { nice: 7, oom_score_adj: 450, data_max: 1 << 30 };
+const ALL: Limits = Limits { nice: 7, oom_score_adj: 450, data_max: 1 << 30, descriptors: 77 };
 
 fn send(guarded: &mut Guarded, script: &str, limits: Limits, leaf: &Path) {
     let spec = Spec {
@@ -55,16 +55,19 @@ fn oom(pid: u32) -> i32 {
     fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().parse().unwrap()
 }
 
-fn data(pid: u32) -> String {
+/// The soft limits of data and of descriptors.
+fn soft_limits(pid: u32) -> [String; 2] {
     let text = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
-    let line = text.lines().find(|line| line.starts_with("Max data size")).unwrap();
-    line.split_whitespace().nth(3).unwrap().to_owned()
+    ["Max data size", "Max open files"].map(|name| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().next().unwrap().to_owned()
+    })
 }
 
 #[test]
 fn limits_are_the_servers_and_not_the_guardians() {
     let own = std::process::id();
-    let (own_nice, own_oom, own_data) = (niceness(own), oom(own), data(own));
+    let (own_nice, own_oom, own_soft) = (niceness(own), oom(own), soft_limits(own));
     let mut guarded = Guarded::new(image());
     send(&mut guarded, "sleep 1000 & echo up; wait", ALL, Path::new(""));
     let (at_ready, refused, pid) = start(&mut guarded);
@@ -72,10 +75,11 @@ fn limits_are_the_servers_and_not_the_guardians() {
     guarded.wait_for("up");
     for pid in guarded.witness().carriers() {
         if pid == guarded.guardian.id() {
-            assert_eq!((niceness(pid), oom(pid), data(pid)), (own_nice, own_oom, own_data.clone()));
+            assert_eq!((niceness(pid), oom(pid)), (own_nice, own_oom));
+            assert_eq!(soft_limits(pid), own_soft);
         } else {
             assert_eq!((niceness(pid), oom(pid)), (own_nice.max(7), own_oom.max(450)));
-            assert_eq!(data(pid), (1_u64 << 30).to_string());
+            assert_eq!(soft_limits(pid), [(1_u64 << 30).to_string(), "77".to_owned()]);
         }
     }
     assert!(guarded.witness().carriers().contains(&pid));
@@ -91,7 +95,10 @@ fn without_limits_everything_is_inherited() {
     guarded.wait_for("up");
     let own = std::process::id();
     assert_eq!(refused.0, 0);
-    assert_eq!((niceness(pid), oom(pid), data(pid)), (niceness(own), oom(own), data(own)));
+    assert_eq!(
+        (niceness(pid), oom(pid), soft_limits(pid)),
+        (niceness(own), oom(own), soft_limits(own))
+    );
     guarded.send(Order::Kill);
     guarded.finish();
 }

@@ -53,6 +53,9 @@ pub(crate) async fn compose(
     let state = StateDir::open(&config.state_dir).map_err(|error| failed(&error))?;
     let lock = state.lock(purpose).map_err(|error| failed(&error))?;
     let installation = state.installation().map_err(|error| failed(&error))?;
+    if let Err(error) = wrasse_contain::raise_descriptor_limit() {
+        tracing::warn!("the limit of open files stays low: {error}");
+    }
     let options = ContainOptions {
         state_dir: state.path().to_owned(),
         guard: super::guard(config.containment.guard),

@@ -44,7 +44,8 @@ fn twenty_deaf_servers_are_gone_within_the_shutdown_deadline() {
     station.assert_ledger_closed();
 }
 
-/// Three hundred idle servers of ten sessions: the gateway answers, with no thread and little memory for each.
+/// Three hundred idle servers of ten sessions, under the usual limit of open files: the gateway answers, with no thread and
+/// little memory for each.
 // failure mode G5
 #[test]
 fn three_hundred_idle_servers_cost_no_threads() {
@@ -63,6 +64,7 @@ fn three_hundred_idle_servers_cost_no_threads() {
         &json!({ "rules": [{ "when": { "last": "user" }, "reply": { "calls": calls } }],
             "otherwise": { "text": "done" } }),
     );
+    station.set_launcher(&["sh", "-c", "ulimit -Sn 1024 && exec \"$@\"", "sh"]);
     station.start();
     let gateway = station.gateway();
     let threads = || std::fs::read_dir(format!("/proc/{gateway}/task")).unwrap().count();
@@ -74,6 +76,7 @@ fn three_hundred_idle_servers_cost_no_threads() {
     }
     let ps = station.rpc().call("ps", &json!({}), Duration::from_secs(30)).unwrap();
     assert_eq!(ps["instances"].as_array().unwrap().len(), SERVERS * SESSIONS);
+    assert_eq!(open_files(ps["instances"][0]["pid"].as_u64().unwrap()), "1024");
     station.rpc().call("status", &json!({}), Duration::from_secs(30)).unwrap();
     assert_eq!(threads(), before);
     // One more run beside them.
@@ -81,6 +84,13 @@ fn three_hundred_idle_servers_cost_no_threads() {
     station.ok(&["reap", "--idle", "--yes"]);
     station.assert_no_servers(PATIENCE);
     station.assert_flat();
+}
+
+/// The soft limit of open files.
+fn open_files(pid: u64) -> String {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    line.split_whitespace().next().unwrap().to_owned()
 }
 
 fn cpu_ticks(pid: u32) -> u64 {
