@@ -98,8 +98,8 @@ impl Table {
         self.notes.push(text.into());
     }
 
-    /// Prints everything.
-    pub(crate) fn print(self) {
+    /// Prints everything; fails when a row missed its budget.
+    pub(crate) fn print(self) -> ExitCode {
         let head = ["what", "measured", "beside it, same run", "budget", "verdict"];
         let head = head.map(str::to_owned);
         let mut widths = [0; 5];
@@ -125,6 +125,8 @@ impl Table {
             kernel.trim()
         );
         self.notes.iter().for_each(|note| println!("{note}"));
+        let missed = Verdict::Missed.word();
+        ExitCode::from(u8::from(self.rows.iter().any(|row| row[4] == missed)))
     }
 }
 

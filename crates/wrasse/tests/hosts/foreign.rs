@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use wrasse_testkit::fixture::Mode;
-use wrasse_testkit::processes;
+use wrasse_testkit::processes::Process;
 use wrasse_testkit::station::{PATIENCE, text};
 
 use crate::model::Call;
-use crate::openclaw::{OpenClaw, Version, report_calls};
+use crate::openclaw::{Look, OpenClaw, Version, report_calls};
 use crate::table;
 
 /// Exit code: found something, changed nothing.
@@ -70,6 +70,17 @@ fn of<'a>(sets: &'a [Set], class: &str) -> (Vec<&'a Set>, usize) {
     (found, processes)
 }
 
+/// Servers and their relays: a number alone may have become somebody else's.
+fn identities(look: &Look) -> BTreeSet<(u32, u64)> {
+    let all = look.servers.iter().chain(&look.relays);
+    all.map(|process| (process.pid, process.start)).collect()
+}
+
+/// Those of these numbers.
+fn among(look: &Look, pids: &BTreeSet<u32>) -> BTreeSet<(u32, u64)> {
+    identities(look).into_iter().filter(|(pid, _)| pids.contains(pid)).collect()
+}
+
 /// Ten isolated cron runs that are over and one session that can go on, on the release of the report.
 #[test]
 fn finished_cron_runs_of_2026_4_15_are_ended_alone() {
@@ -94,6 +105,7 @@ fn finished_cron_runs_of_2026_4_15_are_ended_alone() {
     assert!(in_use[0].all.to_string().contains("agent:main:explicit:kept"), "{sets:#?}");
     assert_eq!(sets.len(), 11, "{sets:#?}");
     let kept = in_use[0].pids.clone();
+    let before = among(&look, &kept);
 
     // Without --finished nothing of it is ended: no orphan is here.
     ended(&host, &[]);
@@ -101,16 +113,18 @@ fn finished_cron_runs_of_2026_4_15_are_ended_alone() {
     let said = ended(&host, &["--finished"]);
     let look = host.look();
     table::row(test, "after --finished --yes", &look);
-    let left: BTreeSet<u32> = look.servers.iter().map(|process| process.pid).collect();
-    assert_eq!(left, kept, "{said}");
+    assert_eq!(among(&look, &kept), before, "{said}");
+    assert_eq!(look.servers.len(), kept.len(), "{said}");
     assert_eq!(host.gateway(), gateway);
 
     host.run_job(&jobs[0], 11);
-    assert_eq!(host.model.turns("look around 1\n").len(), 2, "{}", host.log());
+    let turns = host.model.turns("look around 1\n");
+    assert_eq!(turns.len(), 2, "{}", host.log());
+    assert!(turns[1].result("sqlite__list_tables").contains("[]"), "{turns:#?}");
     host.agent("kept", "again kept.");
     let turns = host.model.turns("again kept.");
     assert!(turns[0].result("sqlite__list_tables").contains("[]"), "{turns:#?}");
-    assert!(kept.iter().all(|pid| processes::read(*pid).is_some()), "a server in use was ended");
+    assert_eq!(among(&host.look(), &kept), before, "a server in use was ended");
     host.stop();
 }
 
@@ -129,21 +143,21 @@ fn sessions_of_2026_9_6_are_in_use_until_the_gateway_dies() {
     }
     let look = host.look();
     table::row(test, "ten sessions", &look);
-    assert_eq!(look.servers.len() + look.relays.len(), 10 * per_session, "{look:#?}");
+    let before = identities(&look);
+    assert_eq!(before.len(), 10 * per_session, "{look:#?}");
 
     let sets = listed(&host, 0);
     let (in_use, processes) = of(&sets, "in-use");
     assert_eq!((in_use.len(), processes), (10, 10 * per_session), "{sets:#?}");
     assert!(sets.iter().all(|set| set.class == "in-use" && set.servers == 3), "{sets:#?}");
     ended(&host, &["--finished"]);
-    let look = host.look();
-    assert_eq!(look.servers.len() + look.relays.len(), 10 * per_session, "{look:#?}");
+    assert_eq!(identities(&host.look()), before);
     host.stop();
 
     let Some(mut host) = with_a_daemon(test, version) else { return };
     let gateway = host.gateway();
     assert_eq!(host.station.oracle.signal(&[gateway], SIGKILL), 1);
-    let alone = |seen: &[processes::Process]| seen.iter().all(is_daemon) && !seen.is_empty();
+    let alone = |seen: &[Process]| seen.iter().all(is_daemon) && !seen.is_empty();
     let left = host.station.oracle.wait_until(PATIENCE, alone);
     let left = left.unwrap_or_else(|seen| panic!("{seen:#?}\n{}", host.log()));
     table::row(test, "after SIGKILL of the gateway", &host.look());
@@ -155,7 +169,7 @@ fn sessions_of_2026_9_6_are_in_use_until_the_gateway_dies() {
     host.assert_empty();
 }
 
-fn is_daemon(process: &processes::Process) -> bool {
+fn is_daemon(process: &Process) -> bool {
     process.cmdline.contains("wrasse-fixture")
 }
 
