@@ -83,3 +83,20 @@ fn a_tree_whose_zombies_grow_is_named() {
     assert_eq!(logged(&station, what), 1, "{}", station.log());
     station.assert_flat();
 }
+
+/// Shared pages are counted once only when asked: it reads a large file of each process.
+#[test]
+fn proportional_memory_is_shown_when_asked() {
+    let mut station = station(|station| station.fixture(Mode::Ok));
+    station.start();
+    go(&station);
+    let plain = station.json(&["ps"]);
+    assert!(plain["instances"][0].get("pss_bytes").is_none_or(Value::is_null), "{plain:#}");
+    let asked = station.json(&["ps", "--pss"]);
+    let pss = asked["instances"][0]["pss_bytes"].as_u64().unwrap_or_else(|| panic!("{asked:#}"));
+    // More than a stack, less than everything that the program maps.
+    assert!((64 << 10..64 << 20).contains(&pss), "{asked:#}");
+    let shown = station.ok(&["ps", "--pss"]);
+    assert!(shown.contains("(PSS "), "{shown}");
+    station.assert_flat();
+}

@@ -21,6 +21,7 @@ mod input;
 mod modes;
 mod pid_one;
 mod reap;
+mod reconnect;
 mod refused;
 mod shared;
 mod soak;
