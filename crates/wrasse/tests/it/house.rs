@@ -93,7 +93,8 @@ fn open_files(pid: u64) -> String {
     line.split_whitespace().next().unwrap().to_owned()
 }
 
-fn cpu_ticks(pid: u32) -> u64 {
+/// User and system time of a process.
+pub(crate) fn cpu_ticks(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()

@@ -12,6 +12,7 @@ mod commands;
 mod confined;
 mod enemies;
 mod firings;
+mod fixtures;
 mod foreign;
 mod host;
 mod house;
