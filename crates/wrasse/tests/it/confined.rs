@@ -21,7 +21,7 @@ const ROWS: [&str; 13] = [
     "table::rows::warden_killed",
     "table::rows::gateway_restarted",
     "table::rows::gateway_terminated",
-    "table::rows::local_interrupted",
+    "table::local::local_interrupted",
     "hygiene::a_server_has_three_descriptors_and_no_inherited_signal_state",
     "host::nested_gateways_end_alone",
     "terminal::one_ctrl_c_drains",
@@ -69,6 +69,15 @@ fn the_confinement_is_in_force() {
     let above = |layer: &serde_json::Value| layer.as_str().unwrap().contains("cgroup");
     assert!(!layers.iter().any(above), "{ps:#}");
     station.assert_flat();
+}
+
+/// One that names no test would play nothing and pass.
+#[test]
+fn every_row_is_a_test() {
+    let tests = super::fixtures::tests();
+    for row in ROWS {
+        assert!(tests.iter().any(|test| test.starts_with(row)), "{row} is no test of this program");
+    }
 }
 
 /// Plays the rows with another copy of this program, and waits for it.

@@ -157,6 +157,19 @@ pub(super) fn expect_end(station: &Station, run: &str, reason: &str) -> Value {
     answer
 }
 
+/// The ends of runs as they are on record, read by another program.
+pub(super) fn expect_recorded<'a>(
+    station: &Station,
+    runs: impl IntoIterator<Item = &'a String>,
+    reason: &str,
+) {
+    let recorded = station.query("SELECT id, end_reason FROM runs");
+    for run in runs {
+        let row = format!("{run}|{reason}");
+        assert!(recorded.lines().any(|line| line == row), "{row}:\n{recorded}{}", station.log());
+    }
+}
+
 /// What every row ends with: nothing left of the runs while the gateway lives on, then nothing at all.
 pub(super) fn flat(mut station: Station) {
     station.assert_no_servers(GONE);

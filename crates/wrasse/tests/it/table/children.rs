@@ -44,6 +44,8 @@ fn cron_done() {
             runs["runs"].as_array().is_some_and(|runs| runs.iter().any(|run| run["status"] == "ok"))
         });
     }
+    let ended = station.query("SELECT count(*) FROM runs WHERE end_reason = 'success'");
+    assert_eq!(ended.trim(), "9");
     flat(station);
 }
 

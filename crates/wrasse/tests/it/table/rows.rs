@@ -7,7 +7,8 @@ use wrasse_testkit::fixture::Mode;
 use wrasse_testkit::station::{GONE, PATIENCE, Station, eventually};
 
 use super::cell::{
-    FIXTURES, answers, begin, configure, expect_end, flat, key, let_go, station, wait_busy,
+    FIXTURES, answers, begin, configure, expect_end, expect_recorded, flat, key, let_go, station,
+    wait_busy,
 };
 
 const SIGKILL: i32 = 9;
@@ -35,6 +36,7 @@ fn own_end(extra: Value, message: &str, reason: &str) -> Station {
     for (mode, run) in begin(&station, message) {
         let expected = if answers(mode) { reason } else { "success" };
         expect_end(&station, &run, expected);
+        expect_recorded(&station, [&run], expected);
     }
     station
 }
@@ -50,11 +52,11 @@ fn busy(extra: Value) -> (Station, Vec<(Mode, String)>) {
 
 /// Every run but the one whose server never came up must have ended for the reason.
 fn expect_all(station: &Station, runs: &[(Mode, String)], reason: &str) {
-    for (mode, run) in runs {
-        if *mode != Mode::ExitNow {
-            expect_end(station, run, reason);
-        }
+    let up = || runs.iter().filter(|(mode, _)| *mode != Mode::ExitNow).map(|(_, run)| run);
+    for run in up() {
+        expect_end(station, run, reason);
     }
+    expect_recorded(station, up(), reason);
 }
 
 // failure modes B5, C2
@@ -88,6 +90,22 @@ fn fallbacks_exhausted() {
     let chain = json!({ "agents": { "defaults": {
         "model": { "primary": "scripted/one", "fallbacks": ["scripted/two"] } } } });
     flat(own_end(chain, "model-error", "fallbacks_exhausted"));
+}
+
+/// Our own records fail under a run: it ends, and its servers with it.
+#[test]
+fn internal() {
+    let mut station = station(impatient());
+    station.start();
+    station.query_write(
+        "CREATE TRIGGER planted BEFORE INSERT ON transcript WHEN NEW.role = 'tool' \
+         BEGIN SELECT RAISE(FAIL, 'planted'); END",
+    );
+    for (_, run) in begin(&station, "echo") {
+        let answer = expect_end(&station, &run, "internal");
+        assert!(answer["error"].as_str().unwrap().contains("planted"), "{answer:#}");
+    }
+    flat(station);
 }
 
 /// A tool failed and the model gave up: it says nothing more.
@@ -279,59 +297,6 @@ fn client_gone() {
     flat(station);
 }
 
-/// One-shot runs without a gateway, each in a state dir of its own, side by side.
-fn local(message: &str, then: impl Fn(&mut Station, Mode, u32) + Sync) {
-    std::thread::scope(|scope| {
-        for mode in FIXTURES {
-            let then = &then;
-            scope.spawn(move || {
-                let mut station = station(impatient());
-                let args = ["agent", "--local", "-m", message, "--session-key", &key(mode)];
-                let pid = station.start_other(&args);
-                then(&mut station, mode, pid);
-                station.assert_empty();
-                station.assert_ledger_closed();
-            });
-        }
-    });
-}
-
-/// How the runs of a state dir are on record as ended.
-const RUN_ENDS: &str = "SELECT end_reason FROM runs";
-/// Instances that are on record without a reason, or with something left of them.
-const INSTANCES_WITHOUT_END: &str =
-    "SELECT count(*) FROM instances WHERE end_reason IS NULL OR end_survivors > 0";
-
-/// failure mode H9: the command ends with its run. The run is on record with its own end, as it would be in a gateway:
-/// `local_ended` would be that of a run which is still going on when the command leaves, and the command waits for all,
-/// children included.
-#[test]
-fn local_ended() {
-    local("echo", |station, mode, pid| {
-        let code = station.oracle.exit_code(pid, PATIENCE);
-        assert_eq!(code, Some(0), "{mode:?}\n{}", station.log());
-        assert!(station.log().contains("done"), "{}", station.log());
-        assert_eq!(station.query(RUN_ENDS).trim(), "success", "{mode:?}");
-        assert_eq!(station.query(INSTANCES_WITHOUT_END).trim(), "0", "{mode:?}");
-    });
-}
-
-#[test]
-fn local_interrupted() {
-    local("hold", |station, mode, pid| {
-        if answers(mode) {
-            let file = super::cell::started(station, mode);
-            station.eventually(mode.name(), || file.exists());
-            station.oracle.signal(&[pid], SIGINT);
-            assert_eq!(station.oracle.exit_code(pid, PATIENCE), Some(130), "{}", station.log());
-            assert_eq!(station.query(RUN_ENDS).trim(), "client_interrupted", "{mode:?}");
-            assert_eq!(station.query(INSTANCES_WITHOUT_END).trim(), "0", "{mode:?}");
-        } else {
-            assert!(station.oracle.exit_code(pid, PATIENCE).is_some());
-        }
-    });
-}
-
 #[test]
 fn gateway_stopped() {
     let (mut station, _) = busy(json!({}));
@@ -350,6 +315,8 @@ fn gateway_terminated() {
     let code = station.oracle.exit_code(warden, Duration::from_secs(20));
     assert_eq!(code, Some(0), "{}", station.log());
     station.assert_flat();
+    let ended = station.query("SELECT count(*) FROM runs WHERE end_reason = 'gateway_stopped'");
+    assert_eq!(ended.trim(), "8");
 }
 
 /// failure mode D11, D12: one set before, none of it after.
