@@ -27,7 +27,7 @@ pub(crate) fn local(common: &Common, args: &AgentArgs) -> CommandResult {
 
 /// How the one run came to its end.
 enum Outcome {
-    Answered(Value),
+    Answered(Result<Value, ExpectedError>),
     Interrupted,
     WardenLost,
 }
@@ -48,12 +48,13 @@ async fn run(common: &Common, args: &AgentArgs, link: &WardenLink) -> CommandRes
         }
     };
     let waited = tokio::select! {
-        answer = wait(&gateway, &run, args.timeout) => Outcome::Answered(answer?),
+        answer = wait(&gateway, &run, args.timeout) => Outcome::Answered(answer),
         _ = signals.next() => Outcome::Interrupted,
         () = link.lost() => Outcome::WardenLost,
     };
     let (result, why) = match waited {
-        Outcome::Answered(answer) => {
+        Outcome::Answered(Err(error)) => (Err(error), ShutdownWhy::LocalEnded),
+        Outcome::Answered(Ok(answer)) => {
             if answer["status"] == "timeout" {
                 cancel(&gateway, &run, "client_timeout").await;
             }
