@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use wrasse_guard::protocol::{Order, Stage};
 use wrasse_types::StopRung;
 
-use crate::guardian::{ANSWER_WITHIN, Guardian, KILL_WITHIN};
+use crate::guardian::Guardian;
+use crate::owed::{ANSWER_WITHIN, KILL_WITHIN};
 use crate::pipes::InputEnded;
 use crate::registry::Registry;
 use crate::view::View;

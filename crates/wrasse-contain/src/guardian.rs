@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown};
@@ -15,40 +15,12 @@ use wrasse_guard::protocol::{EVENT_MAX, Event, Order, SPEC_FDS, SPEC_HEADER};
 
 use crate::accounts::Past;
 use crate::cgroup::Leaf;
+use crate::owed::Owed;
 use crate::view::View;
 use crate::{Limits, ProcessIdentity, process};
 
-/// A guardian that does not answer for this long is killed, and its tree adopted.
-pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(1);
-/// How often one that owes an answer is looked at; one that is seen stopped twice in a row is not waited for.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// A guardian that was told to kill, and has said neither "empty" nor "stuck" for this long, likewise.
-pub(crate) const KILL_WITHIN: Duration = Duration::from_secs(3);
-
 /// How the kernel ends a process when memory runs out.
 const KILLED: i32 = 9;
-
-/// What the guardian owes an answer for.
-#[derive(Debug, Default)]
-struct Owed {
-    /// The oldest order without an answer.
-    asked: Option<Instant>,
-    /// When it was told to end its tree.
-    killing: Option<Instant>,
-    /// When to look next whether it is stopped, while it owes an answer.
-    look: Option<Instant>,
-    /// It was stopped at the last look.
-    seen_stopped: bool,
-}
-
-impl Owed {
-    /// When it counts as lost for its silence.
-    fn lost_at(&self) -> Option<Instant> {
-        let answer = self.asked.map(|since| since + ANSWER_WITHIN);
-        let killed = self.killing.map(|since| since + KILL_WITHIN);
-        answer.into_iter().chain(killed).min()
-    }
-}
 
 /// Whether an order reached the guardian's socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,13 +185,10 @@ impl Guardian {
         }
         {
             let mut owed = self.owed();
-            if owed.asked.is_none() {
-                owed.asked = Some(now);
-                owed.look = Some(now + LOOK_EVERY);
-                owed.seen_stopped = false;
-            }
             if kill {
-                owed.killing.get_or_insert(now);
+                owed.ask_to_kill(now);
+            } else {
+                owed.ask(now);
             }
         }
         // Only a ping is answered at once, so one precedes whatever else is ordered: it tells a guardian
@@ -273,11 +242,9 @@ impl Guardian {
         };
         {
             let mut owed = self.owed();
-            owed.asked = None;
-            owed.look = None;
+            owed.answered();
             match event {
-                // It lives and goes on trying: killing it would only move the work to us.
-                Event::Stuck { .. } | Event::Empty { .. } => owed.killing = None,
+                Event::Stuck { .. } | Event::Empty { .. } => owed.told_of_its_tree(),
                 Event::Ready { .. }
                 | Event::Refused { .. }
                 | Event::Started { .. }
@@ -317,8 +284,7 @@ impl Guardian {
         if self.condemned.load(Ordering::Acquire) {
             return None;
         }
-        let owed = self.owed();
-        owed.lost_at().into_iter().chain(owed.look).min()
+        self.owed().deadline()
     }
 
     /// Whether it has been silent for too long, or is silent because somebody stopped it.
@@ -326,19 +292,8 @@ impl Guardian {
         if self.condemned.load(Ordering::Acquire) {
             return false;
         }
-        let now = Instant::now();
-        let mut owed = self.owed();
-        if owed.lost_at().is_some_and(|at| at <= now) {
-            return true;
-        }
-        if owed.look.is_none_or(|at| at > now) {
-            return false;
-        }
-        // Twice, since we may have been stopped along with it, and go on before it does.
-        let stopped = process::stat(self.pid()).is_some_and(|stat| stat.stopped);
-        let before = std::mem::replace(&mut owed.seen_stopped, stopped);
-        owed.look = Some(now + LOOK_EVERY);
-        stopped && before
+        let is_stopped = || process::stat(self.pid()).is_some_and(|stat| stat.stopped);
+        self.owed().is_lost(Instant::now(), is_stopped)
     }
 
     /// Kills the guardian itself. Its death is noticed and its tree adopted like after any other death.

@@ -29,6 +29,7 @@ mod limits;
 mod lookup;
 mod mark;
 pub mod outside;
+mod owed;
 mod pipes;
 mod process;
 mod readiness;

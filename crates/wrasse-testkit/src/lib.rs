@@ -17,7 +17,7 @@ pub mod namespace;
 pub mod nobody;
 pub mod oracle;
 pub mod processes;
-mod pulse;
+pub mod pulse;
 pub mod rpc;
 pub mod soak;
 pub mod station;

@@ -8,18 +8,20 @@ const LOOK_MAX: Duration = Duration::from_millis(100);
 /// Tells how long the machine had no time for us, who are as busy as those we watch and have the same priority. A limit
 /// is on what Wrasse does, not on what else runs on the machine.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub struct Pulse {
     last: Instant,
     missed: Duration,
 }
 
 impl Pulse {
-    pub(crate) fn new() -> Self {
+    /// Begins to measure.
+    #[expect(clippy::new_without_default, reason = "it begins now, which is no default")]
+    pub fn new() -> Self {
         Self { last: Instant::now(), missed: Duration::ZERO }
     }
 
     /// One look has passed; returns what was missed in all.
-    pub(crate) fn beat(&mut self) -> Duration {
+    pub fn beat(&mut self) -> Duration {
         self.missed += self.last.elapsed().saturating_sub(LOOK_MAX);
         self.last = Instant::now();
         self.missed

@@ -7,6 +7,7 @@
 
 mod cgroup;
 mod faults;
+mod held;
 mod hygiene;
 mod lifecycle;
 mod limits;
