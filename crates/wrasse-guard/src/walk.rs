@@ -14,10 +14,15 @@
 //! A round proves nothing: only ECHILD does, or, where somebody else reaps, rounds that find
 //! nobody. Waiting, reaping and patience are the caller's; nothing here gives up.
 
+mod processes;
+#[cfg(test)]
+mod tests;
+
 use crate::{
-    procfs::{self, Children},
-    sys::{self, Errno, Fd, Pid, Signal, Table},
+    procfs,
+    sys::{self, Errno, Pid, Signal, Table},
 };
+use processes::{Kernel, Processes};
 
 /// Rounds that make a single pass.
 const QUICK_ROUNDS: u32 = 3;
@@ -82,30 +87,8 @@ struct Entry {
 /// The ending of one tree; keeps its buffers from round to round.
 #[derive(Debug)]
 pub struct Ending {
-    root: Pid,
-    rounds: u32,
-    children: Children,
-    entries: Table<Entry>,
-    /// One bit per pid met in this round.
-    met: Option<Table<u64>>,
-}
-
-/// Our grip on a process while it is checked and signalled.
-enum Grip {
-    Pidfd(Fd),
-    /// A direct child of ours that nobody reaps meanwhile, by a pidfd where there are any.
-    OwnChild(Pid, Option<Fd>),
-}
-
-impl Grip {
-    fn signal(&self, signal: Signal) -> Result<(), Errno> {
-        match self {
-            Grip::Pidfd(pidfd) => sys::pidfd_signal(pidfd, signal),
-            Grip::OwnChild(_, Some(pidfd)) if sys::pidfd_signal(pidfd, signal).is_ok() => Ok(()),
-            // A filter may know the one call and not the other.
-            Grip::OwnChild(pid, _) => sys::signal_child(*pid, signal),
-        }
-    }
+    processes: Kernel,
+    walk: Walk,
 }
 
 impl Ending {
@@ -118,22 +101,58 @@ impl Ending {
         if root < 1 || (root == 1 && sys::own_pid() != 1) || !procfs::is_ours() {
             return None;
         }
-        let entries = Table::new();
-        Some(Ending { root, rounds: 0, children: Children::detect(), entries, met: None })
+        Some(Ending { processes: Kernel::detect(), walk: Walk::new(root) })
     }
 
     /// How many rounds were made.
     #[must_use]
     pub fn rounds(&self) -> u32 {
-        self.rounds
+        self.walk.rounds
     }
 
     /// Makes one round.
     pub fn round(&mut self, owner: &mut dyn Owner) -> Round {
+        self.walk.round(&mut self.processes, owner)
+    }
+}
+
+#[derive(Debug)]
+struct Walk {
+    root: Pid,
+    rounds: u32,
+    entries: Table<Entry>,
+    /// One bit per pid met in this round.
+    met: Option<Table<u64>>,
+}
+
+/// Our grip on a process while it is checked and signalled.
+enum Grip<Hold> {
+    Pidfd(Hold),
+    /// A direct child of ours that nobody reaps meanwhile, by a pidfd where there are any.
+    OwnChild(Pid, Option<Hold>),
+}
+
+impl<Hold> Grip<Hold> {
+    fn signal(&self, processes: &impl Processes<Hold = Hold>, signal: Signal) -> Result<(), Errno> {
+        match self {
+            Grip::Pidfd(pidfd) => processes.signal(pidfd, signal),
+            Grip::OwnChild(_, Some(pidfd)) if processes.signal(pidfd, signal).is_ok() => Ok(()),
+            // A filter may know the one call and not the other.
+            Grip::OwnChild(pid, _) => processes.signal_child(*pid, signal),
+        }
+    }
+}
+
+impl Walk {
+    fn new(root: Pid) -> Self {
+        Walk { root, rounds: 0, entries: Table::new(), met: None }
+    }
+
+    fn round(&mut self, processes: &mut impl Processes, owner: &mut dyn Owner) -> Round {
         self.rounds = self.rounds.saturating_add(1);
         if self.rounds <= QUICK_ROUNDS {
-            let round = self.pass(owner).0;
-            return self.kill(owner, round);
+            let round = self.pass(processes, owner).0;
+            return self.kill(processes, owner, round);
         }
         // A fresh bitmap costs only the pages that are touched. Without memory for it, every pass
         // counts as quiet and the rounds go on.
@@ -141,7 +160,7 @@ impl Ending {
         let mut round = Round::default();
         let mut quiet = 0;
         for _ in 0..PASSES_MAX {
-            let (seen, new) = self.pass(owner);
+            let (seen, new) = self.pass(processes, owner);
             round = seen;
             quiet = if new == 0 { quiet + 1 } else { 0 };
             if quiet == QUIET_PASSES {
@@ -150,19 +169,19 @@ impl Ending {
             owner.pulse();
         }
         self.met = None;
-        self.kill(owner, round)
+        self.kill(processes, owner, round)
     }
 
     /// Walks the tree anew and stops everything in it. Returns how many were not met before.
-    fn pass(&mut self, owner: &mut dyn Owner) -> (Round, u32) {
+    fn pass(&mut self, processes: &mut impl Processes, owner: &mut dyn Owner) -> (Round, u32) {
         self.entries.clear();
-        self.children.refresh();
+        processes.refresh();
         let mut tally = Tally::default();
-        self.expand(ROOT, owner, &mut tally);
+        self.expand(processes, ROOT, owner, &mut tally);
         let mut next = 0;
         while next < self.entries.as_slice().len() {
             let index = u32::try_from(next).unwrap_or(ROOT);
-            self.expand(index, owner, &mut tally);
+            self.expand(processes, index, owner, &mut tally);
             next += 1;
             if next.is_multiple_of(PULSE_EVERY) {
                 owner.pulse();
@@ -171,16 +190,26 @@ impl Ending {
         (Round { found: tally.found, ended: tally.ended, killed: 0 }, tally.new)
     }
 
-    fn expand(&mut self, parent: u32, owner: &mut dyn Owner, tally: &mut Tally) {
+    fn expand(
+        &mut self,
+        processes: &impl Processes,
+        parent: u32,
+        owner: &mut dyn Owner,
+        tally: &mut Tally,
+    ) {
         let Some(pid) = self.pid_of(parent) else { return };
-        // Moved out so that its iteration may change the rest of us.
-        let children = core::mem::replace(&mut self.children, Children::Listed);
-        children.each(pid, &mut |child| self.visit(child, parent, owner, tally));
-        self.children = children;
+        processes.children(pid, &mut |child| self.visit(processes, child, parent, owner, tally));
     }
 
-    fn visit(&mut self, pid: Pid, parent: u32, owner: &mut dyn Owner, tally: &mut Tally) {
-        let Some((grip, stat)) = self.grip(pid, parent) else { return };
+    fn visit(
+        &mut self,
+        processes: &impl Processes,
+        pid: Pid,
+        parent: u32,
+        owner: &mut dyn Owner,
+        tally: &mut Tally,
+    ) {
+        let Some((grip, stat)) = self.grip(processes, pid, parent) else { return };
         if stat.parent == self.root && claim(owner, pid, stat.start) == Claim::Spared {
             return;
         }
@@ -190,13 +219,13 @@ impl Ending {
         }
         if let Some(grip) = &grip {
             // It may be gone, or another user's: either way it shows in what is left.
-            drop(grip.signal(Signal::STOP));
+            drop(grip.signal(processes, Signal::STOP));
         }
         let parent = if stat.parent == self.root { ROOT } else { parent };
         if self.entries.push(Entry { pid, parent, start: stat.start }).is_err() {
             // No memory to come back to it: out of order rather than not at all.
             if let Some(grip) = &grip {
-                drop(grip.signal(Signal::KILL));
+                drop(grip.signal(processes, Signal::KILL));
             }
         } else if self.meet(pid) {
             tally.new = tally.new.saturating_add(1);
@@ -204,7 +233,7 @@ impl Ending {
     }
 
     /// Kills what the last pass found, deepest first.
-    fn kill(&mut self, owner: &mut dyn Owner, mut round: Round) -> Round {
+    fn kill(&self, processes: &impl Processes, owner: &mut dyn Owner, mut round: Round) -> Round {
         let mut index = self.entries.as_slice().len();
         while index > 0 {
             index -= 1;
@@ -212,8 +241,10 @@ impl Ending {
                 owner.pulse();
             }
             let entry = self.entries.as_slice()[index];
-            let Some((Some(grip), stat)) = self.grip(entry.pid, entry.parent) else { continue };
-            if stat.start == entry.start && grip.signal(Signal::KILL).is_ok() {
+            let Some((Some(grip), stat)) = self.grip(processes, entry.pid, entry.parent) else {
+                continue;
+            };
+            if stat.start == entry.start && grip.signal(processes, Signal::KILL).is_ok() {
                 round.killed = round.killed.saturating_add(1);
             }
         }
@@ -224,19 +255,24 @@ impl Ending {
     /// pidfd was opened, is the root or the living process of the entry `parent`. Whatever moved
     /// elsewhere meanwhile is met there by the next pass. A proven process without a grip is one
     /// that must not be signalled.
-    fn grip(&self, pid: Pid, parent: u32) -> Option<(Option<Grip>, procfs::Stat)> {
+    fn grip<P: Processes>(
+        &self,
+        processes: &P,
+        pid: Pid,
+        parent: u32,
+    ) -> Option<(Option<Grip<P::Hold>>, procfs::Stat)> {
         if pid <= 1 || pid == self.root {
             return None;
         }
-        let opened = sys::pidfd_open(pid);
+        let opened = processes.hold(pid);
         if matches!(opened, Err(Errno::SRCH)) {
             return None;
         }
-        let stat = procfs::stat(pid).ok().or_else(|| self.hidden_child(pid))?;
-        if stat.parent != self.root && !self.is_living_parent(parent, stat.parent) {
+        let stat = processes.stat(pid).ok().or_else(|| self.hidden_child(processes, pid))?;
+        if stat.parent != self.root && !self.is_living_parent(processes, parent, stat.parent) {
             return None;
         }
-        let own_child = stat.parent == self.root && self.root == sys::own_pid();
+        let own_child = stat.parent == self.root && self.root == processes.own_pid();
         let grip = match opened {
             _ if own_child => Some(Grip::OwnChild(pid, opened.ok())),
             Ok(pidfd) => Some(Grip::Pidfd(pidfd)),
@@ -248,16 +284,16 @@ impl Ending {
 
     /// What is known of a child of ours that `/proc` does not show us: mounted with `hidepid` it hides
     /// from the unprivileged whoever may not be traced. The kernel still tells whose child it is.
-    fn hidden_child(&self, pid: Pid) -> Option<procfs::Stat> {
-        let ours = self.root == sys::own_pid() && sys::is_child(pid);
+    fn hidden_child(&self, processes: &impl Processes, pid: Pid) -> Option<procfs::Stat> {
+        let ours = self.root == processes.own_pid() && processes.is_child(pid);
         ours.then_some(procfs::Stat { parent: self.root, state: b'?', threads: 1, start: 0 })
     }
 
     /// Whether the entry is the process `pid`, and still is.
-    fn is_living_parent(&self, entry: u32, pid: Pid) -> bool {
+    fn is_living_parent(&self, processes: &impl Processes, entry: u32, pid: Pid) -> bool {
         let Ok(index) = usize::try_from(entry) else { return false };
         self.entries.as_slice().get(index).is_some_and(|entry| {
-            entry.pid == pid && procfs::stat(pid).is_ok_and(|stat| stat.start == entry.start)
+            entry.pid == pid && processes.stat(pid).is_ok_and(|stat| stat.start == entry.start)
         })
     }
 
