@@ -135,8 +135,8 @@ fn follow(members: &mut HashMap<u32, Member>, spared: &HashSet<u32>) {
     let known: Vec<Member> = members.values().copied().filter(Member::living).collect();
     for parent in known {
         for pid in process::children(parent.pid) {
-            let Some(stat) = process::stat(pid) else { continue };
-            let below = stat.ppid == parent.pid && !stat.zombie && parent.living();
+            let Some(stat) = parent.child(pid, process::stat) else { continue };
+            let below = !stat.zombie && parent.living();
             if below && !spared.contains(&pid) && !is_marked(pid) {
                 members.entry(pid).or_insert_with(|| Member::root(&stat));
             }

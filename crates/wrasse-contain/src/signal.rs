@@ -34,14 +34,54 @@ pub(crate) fn hold(process: Pid) -> Result<Option<OwnedFd>, Errno> {
     }
 }
 
+/// What a signal needs of the process table, so that a test can let a number change hands in between.
+trait Processes {
+    /// Stays with one process, whoever has its number afterwards.
+    type Hold;
+
+    fn hold(&self, number: Pid) -> Result<Self::Hold, Errno>;
+
+    /// Who has this number now.
+    fn stat(&self, pid: u32) -> Option<Stat>;
+
+    fn signal(&self, hold: &Self::Hold, signal: Signal) -> Result<(), Errno>;
+}
+
+struct Kernel;
+
+impl Processes for Kernel {
+    type Hold = OwnedFd;
+
+    fn hold(&self, number: Pid) -> Result<OwnedFd, Errno> {
+        pidfd_open(number, PidfdFlags::empty())
+    }
+
+    fn stat(&self, pid: u32) -> Option<Stat> {
+        process::stat(pid)
+    }
+
+    fn signal(&self, hold: &OwnedFd, signal: Signal) -> Result<(), Errno> {
+        pidfd_send_signal(hold, signal)
+    }
+}
+
 /// Signals a process if `proven` still says that it is the one meant.
 pub(crate) fn send(target: u32, signal: Signal, proven: impl FnOnce(&Stat) -> bool) -> Signalled {
+    send_among(&Kernel, target, signal, proven)
+}
+
+fn send_among(
+    processes: &impl Processes,
+    target: u32,
+    signal: Signal,
+    proven: impl FnOnce(&Stat) -> bool,
+) -> Signalled {
     let Some(number) = pid(target) else { return Signalled::Refused };
     if target == std::process::id() {
         return Signalled::Refused;
     }
-    let pidfd = match pidfd_open(number, PidfdFlags::empty()) {
-        Ok(pidfd) => pidfd,
+    let hold = match processes.hold(number) {
+        Ok(hold) => hold,
         Err(Errno::SRCH) => return Signalled::Gone,
         Err(errno) => {
             tracing::warn!(pid = target, %errno, "cannot open a process to signal it");
@@ -50,10 +90,10 @@ pub(crate) fn send(target: u32, signal: Signal, proven: impl FnOnce(&Stat) -> bo
     };
     // The pidfd holds one process for ever; what /proc says now is about that one, or about a later
     // process of the same number, in which case the signal through the pidfd reaches nobody.
-    if !process::stat(target).is_some_and(|stat| proven(&stat)) {
+    if !processes.stat(target).is_some_and(|stat| proven(&stat)) {
         return Signalled::Gone;
     }
-    match pidfd_send_signal(&pidfd, signal) {
+    match processes.signal(&hold, signal) {
         Ok(()) => Signalled::Yes,
         Err(Errno::SRCH) => Signalled::Gone,
         Err(errno) => {
@@ -151,7 +191,84 @@ fn is_in_mask(key: &str, signal: i32) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    const NUMBER: u32 = 40;
+    /// When the one that is meant started, and when the stranger did that has its number later.
+    const MEANT: u64 = 5;
+    const STRANGER: u64 = 9;
+
+    /// One number, which goes to a stranger before this step.
+    struct HandedOver {
+        before: u32,
+        step: Cell<u32>,
+        signalled: Cell<Option<u64>>,
+    }
+
+    impl HandedOver {
+        /// Who has the number now.
+        fn step(&self) -> u64 {
+            let step = self.step.replace(self.step.get() + 1);
+            if step < self.before { MEANT } else { STRANGER }
+        }
+    }
+
+    impl Processes for HandedOver {
+        type Hold = u64;
+
+        fn hold(&self, _number: Pid) -> Result<u64, Errno> {
+            Ok(self.step())
+        }
+
+        fn stat(&self, pid: u32) -> Option<Stat> {
+            let name = "same name".to_owned();
+            let start_ticks = self.step();
+            Some(Stat {
+                pid,
+                ppid: 1,
+                session: 1,
+                name,
+                start_ticks,
+                zombie: false,
+                stopped: false,
+            })
+        }
+
+        fn signal(&self, hold: &u64, _signal: Signal) -> Result<(), Errno> {
+            if *hold != self.step() {
+                return Err(Errno::SRCH);
+            }
+            self.signalled.set(Some(*hold));
+            Ok(())
+        }
+    }
+
+    // guarantee G5; failure mode J5: a number is used again between a look and a signal
+    #[test]
+    fn a_number_that_changes_hands_at_any_step_costs_no_stranger_a_signal() {
+        for before in 0..=3 {
+            let (step, signalled) = (Cell::new(0), Cell::new(None));
+            let world = HandedOver { before, step, signalled };
+            let sent = send_among(&world, NUMBER, Signal::KILL, |stat| stat.start_ticks == MEANT);
+            let all_over = before == 3;
+            assert_eq!(world.signalled.get(), all_over.then_some(MEANT), "before step {before}");
+            let told = if all_over { Signalled::Yes } else { Signalled::Gone };
+            assert_eq!(sent, told, "before step {before}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_signalled_by_a_number_that_is_none() {
+        let own = std::process::id();
+        for number in [0, 1, own, u32::MAX, i32::MAX.cast_unsigned() + 1] {
+            let (step, signalled) = (Cell::new(0), Cell::new(None));
+            let world = HandedOver { before: u32::MAX, step, signalled };
+            let sent = send_among(&world, number, Signal::KILL, |_| true);
+            assert_eq!((sent, world.step.get()), (Signalled::Refused, 0), "{number}");
+        }
+    }
 
     #[test]
     fn a_signal_that_was_put_off_takes_effect_later() {

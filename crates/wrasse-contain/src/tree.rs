@@ -37,6 +37,13 @@ impl Member {
         (self.depth, self.pid)
     }
 
+    /// The process of this number, if it is a child of this very one. `stat` reads who has a number.
+    pub(crate) fn child(&self, pid: u32, stat: impl Fn(u32) -> Option<Stat>) -> Option<Stat> {
+        let child = stat(pid).filter(|child| child.ppid == self.pid)?;
+        // The parent is read last: were it another process by now, this child would be a stranger's.
+        stat(self.pid).is_some_and(|parent| self.is(&parent)).then_some(child)
+    }
+
     pub(crate) fn living(&self) -> bool {
         process::stat(self.pid).is_some_and(|stat| self.is(&stat) && !stat.zombie)
     }
@@ -94,12 +101,8 @@ impl Frozen {
         let mut next = vec![root];
         while let Some(parent) = next.pop() {
             for pid in process::children(parent.pid) {
-                let Some(stat) = process::stat(pid) else { continue };
-                // The parent is read last: were it another process by now, this child would be a
-                // stranger's.
-                let of_tree = stat.ppid == parent.pid
-                    && process::stat(parent.pid).is_some_and(|stat| parent.is(&stat));
-                if !of_tree || !visited.insert(pid) {
+                let Some(stat) = parent.child(pid, process::stat) else { continue };
+                if !visited.insert(pid) {
                     continue;
                 }
                 let child = Member { pid, start_ticks: stat.start_ticks, depth: parent.depth + 1 };
@@ -139,5 +142,50 @@ impl Frozen {
         let mut members: Vec<_> = self.members.values().copied().collect();
         members.sort_by_key(|member| std::cmp::Reverse(member.order()));
         members
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    const PARENT: u32 = 30;
+    const CHILD: u32 = 31;
+
+    fn stat(pid: u32, ppid: u32, start_ticks: u64) -> Stat {
+        let name = "same name".to_owned();
+        Stat { pid, ppid, session: 1, name, start_ticks, zombie: false, stopped: false }
+    }
+
+    // guarantee G5; failure mode J5: numbers are used again while a tree is looked through
+    #[test]
+    fn a_child_of_whoever_has_the_number_now_is_a_strangers() {
+        let parent = Member::root(&stat(PARENT, 1, 5));
+        for until in 0..=2 {
+            let step = Cell::new(0);
+            // Before this step both end, and both numbers go to strangers, the one the other's parent.
+            let table = |pid| {
+                let ours = step.replace(step.get() + 1) < until;
+                let (child, parent) = if ours { (6, 5) } else { (9, 8) };
+                Some(if pid == CHILD {
+                    stat(CHILD, PARENT, child)
+                } else {
+                    stat(PARENT, 1, parent)
+                })
+            };
+            let child = parent.child(CHILD, table).map(|child| child.start_ticks);
+            assert_eq!(child, (until == 2).then_some(6), "before step {until}");
+        }
+    }
+
+    #[test]
+    fn nobody_elses_child_is_ours() {
+        let parent = Member::root(&stat(PARENT, 1, 5));
+        let table = |pid| (pid == CHILD).then(|| stat(CHILD, 7, 6)).or(Some(stat(PARENT, 1, 5)));
+        assert_eq!(parent.child(CHILD, table), None);
+        assert_eq!(parent.child(CHILD, |pid| (pid == CHILD).then(|| stat(CHILD, PARENT, 6))), None);
+        assert_eq!(parent.child(CHILD, |_| None), None);
     }
 }
