@@ -12,6 +12,28 @@
 //! [`Contained`], has one owner; [`Contained::stop`] is the way to end it and says how it ended.
 //! Dropping any of them kills the tree too, but nobody learns how.
 //!
+//! ```text
+//! (none) ── prepare ─→ Prepared ── go ─→ Contained ─→ Ending ── ECHILD ─→ Empty
+//!    ↑          │          │                           ↑  │                ↑
+//!    └─ refused ┘          └── dropped, or no exec ────┘  └─ late ─→ Stuck ┘ (it is never given up)
+//!
+//! Contained → Ending      ended by
+//!   stop                  its guardian: end of input, SIGTERM, SIGKILL, as far as the leader needs
+//!   kill, drop            its guardian: SIGKILL
+//!   its leader exits      its guardian
+//!   it is over a limit    its guardian, or the kernel
+//!   its guardian dies     the adopter; it is killed if it is silent for a second
+//!   we die                its guardian, or the warden
+//! ```
+//!
+//! [`StopOutcome`] names the rung that worked and whether the tree is proven empty; [`ExitWatch`] tells of a leader
+//! that ends by itself, which ends its tree.
+//!
+//! It holds whoever dies, alone or with others: the guardian ends its tree without us, we end a tree without its
+//! guardian, the [`warden`] what both left behind, and the [`sweep`] of the next start what all three did. It does not hold
+//! what another daemon starts for a server, what sleeps uninterruptibly, another user's process that may not be
+//! signalled, or a fork bomb without any limit; and it needs pidfds to sweep. The README lists every hole.
+//!
 //! Three threads stand behind this: the watcher reads what guardians say and notices their deaths, the
 //! adopter ends what a dead guardian leaves behind, and while there are trees the accountant counts what they
 //! use and ends those over a limit. Nothing here needs a store, a config or a session.

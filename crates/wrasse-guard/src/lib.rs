@@ -2,6 +2,28 @@
 //!
 //! The same modules are compiled twice: here, as a library of the gateway, and by `build.rs` as the
 //! small static program of `image.rs`. They use no allocator, no libc and no other crate.
+//!
+//! A guardian is told over a socket what to start, and tells what became of it ([`protocol`]):
+//!
+//! ```text
+//! Waiting ── Go ─→ Starting ── exec ─→ Running ─┐
+//!    │                └─ no exec ─→ Failed ─────┼─ reaped ─→ Gone
+//!    └─ Kill, closed socket, gateway dead ──────┼──────────→ exit
+//!                     (any of these: the tree is being ended, until ECHILD, then exit)
+//! ```
+//!
+//! A warden starts the gateway, passes signals on, reaps, and holds what is below it together:
+//!
+//! ```text
+//! fork ─→ Watching ── the gateway ends ─→ Ending ── ECHILD ─→ exits with the gateway's code
+//!   ↑                                        │
+//!   └──────── ECHILD, and its code was EXIT_RESTART
+//! ```
+//!
+//! What ends a tree is [`walk`]: each round finds everything below a process, stops it and kills it, the deepest first,
+//! until its caller has no child left. A signal goes only to a process that was proven to be below after a pidfd was
+//! opened. What this does not hold is listed in the README: SIGKILL of the guardian itself, other daemons' processes,
+//! uninterruptible sleep, a fork bomb without any limit.
 #![no_std]
 #![warn(missing_docs)]
 #![expect(unsafe_code, reason = "system calls, and memory that the kernel maps")]
