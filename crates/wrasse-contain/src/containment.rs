@@ -141,12 +141,14 @@ impl Containment {
         if !wrasse_guard::probe::proc_is_ours() {
             return Err(ContainError::NoProc);
         }
-        let floor = floor::probe(&options.state_dir, marked);
+        let probe = |program: &Program| spawn::probe(&registry, program);
+        let mut refused = Vec::new();
+        let program = image::locate(options.guard, &options.state_dir, &mut refused, probe)?;
+        let floor = floor::probe(options.guard, &program, marked);
         for missing in floor.iter().filter(|found| !found.works) {
             notes.push(format!("no {}: {}", missing.name, missing.without));
         }
-        let probe = |program: &Program| spawn::probe(&registry, program);
-        let program = image::locate(options.guard, &options.state_dir, &mut notes, probe)?;
+        notes.append(&mut refused);
         let enter = |leaf: &std::path::Path| spawn::try_leaf(&registry, &program, leaf);
         let leaves = match layers {
             Layers::Floor => None,

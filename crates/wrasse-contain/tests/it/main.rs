@@ -7,6 +7,7 @@
 
 mod cgroup;
 mod faults;
+mod floor;
 mod held;
 mod hygiene;
 mod lifecycle;

@@ -52,6 +52,8 @@ async fn entry() {
             crate::warden::below_warden().await;
         }
         "warden" => crate::warden::become_warden(),
+        "proc-hides" => crate::floor::shows(false),
+        "proc-shows" => crate::floor::shows(true),
         "without-warden" => assert!(wrasse_contain::warden::link().is_none()),
         other => panic!("unknown scenario {other}"),
     }

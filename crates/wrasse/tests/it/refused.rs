@@ -118,6 +118,8 @@ fn doctor_shows_what_is_missing() {
         (vec!["--hide", "/children"], "no lists of children: "),
         (vec!["--errno", "prlimit64:1=10,2!=0=EPERM"], "no resource limit mark: "),
         (vec!["--errno", "close_range=ENOSYS"], "no close_range: "),
+        (vec!["--no-exec", "/bin/wrasse-guard-"], "no executable state dir: "),
+        (vec!["--hide", "/proc/1/stat"], "no visible processes: "),
         (vec!["--no-exec", "/bin/wrasse-guard-"], "guard program from memfd: "),
         (
             vec!["--no-exec", "/bin/wrasse-guard-", "--errno", "memfd_create=EACCES"],
@@ -142,7 +144,14 @@ fn doctor_shows_what_is_missing() {
     let output = command(&station, &["--errno", "clone3=ENOSYS"], &["doctor"]);
     let out = text(&output.stdout);
     let line = out.lines().find(|line| line.contains("works here: subreaper")).unwrap();
-    for name in ["lists of children", "pidfd", "resource limit mark", "close_range"] {
+    for name in [
+        "lists of children",
+        "pidfd",
+        "resource limit mark",
+        "close_range",
+        "visible processes",
+        "executable state dir",
+    ] {
         assert!(line.contains(name), "{out}");
     }
 }
