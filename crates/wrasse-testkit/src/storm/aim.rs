@@ -79,6 +79,9 @@ pub(super) fn aim(
     chance: &mut Chance,
 ) -> Result<Option<Aim>, String> {
     let all = instances(stage)?;
+    if stage.has_leaves() {
+        in_leaves(&all)?;
+    }
     // Children first: a stopped child is woken by its parent's death.
     let mut victims = match kill {
         Kill::Gateway | Kill::Warden | Kill::GatewayWarden => Vec::new(),
@@ -103,6 +106,22 @@ pub(super) fn aim(
 fn instances(stage: &Stage) -> Result<Vec<Instance>, String> {
     let ps = stage.rpc.call("ps", &json!({}), PATIENCE)?;
     Ok(ps["instances"].as_array().into_iter().flatten().filter_map(instance).collect())
+}
+
+/// What is up must be where the layer puts it, not only where the gateway says that it puts it.
+fn in_leaves(all: &[Instance]) -> Result<(), String> {
+    for instance in
+        all.iter().filter(|one| matches!(one.progress, Progress::Ready | Progress::MidCall))
+    {
+        let Some(leader) = instance.leader else { continue };
+        // Whoever has exited since is in none.
+        let cgroup = std::fs::read_to_string(format!("/proc/{leader}/cgroup")).unwrap_or_default();
+        let unified = cgroup.lines().find_map(|line| line.strip_prefix("0::"));
+        if unified.is_some_and(|path| !path.contains("/wrasse-") && !path.ends_with("(deleted)")) {
+            return Err(format!("{} {leader} is in no leaf: {unified:?}", instance.server));
+        }
+    }
+    Ok(())
 }
 
 fn guardians(stage: &Stage) -> Vec<(&'static str, Id)> {

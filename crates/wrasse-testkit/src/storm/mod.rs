@@ -7,16 +7,18 @@
 
 mod aim;
 mod cast;
+mod met;
 mod plan;
 mod plant;
 mod round;
 mod stage;
 mod table;
 
+pub use met::Met;
 pub use plan::Kill;
 pub use plant::Plant;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +29,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use aim::Progress;
 use cast::Cast;
 use plan::{Moment, Plan};
 use round::{Report, play};
@@ -79,14 +80,22 @@ pub struct Summary {
     pub slowest: Duration,
     /// What the kills met.
     pub met: BTreeMap<Kill, Met>,
+    /// Which servers were used.
+    pub servers: BTreeSet<String>,
+    /// What a storm of this length must have met to prove what it is for, and did not.
+    pub unmet: Vec<String>,
     /// A dump of each round that did not hold.
     pub violations: Vec<String>,
 }
 
 impl Summary {
-    /// Whether every round held.
+    /// Whether every round held, and the rounds met what they are for.
     pub fn holds(&self) -> bool {
-        self.survivors == 0 && self.strangers == 0 && self.broken == 0 && self.rounds > 0
+        self.survivors == 0
+            && self.strangers == 0
+            && self.broken == 0
+            && self.rounds > 0
+            && self.unmet.is_empty()
     }
 }
 
@@ -105,46 +114,10 @@ impl fmt::Display for Summary {
                 write!(f, ", {what} {count}")?;
             }
         }
-        Ok(())
-    }
-}
-
-/// What the kills of one class met.
-#[derive(Debug, Default, Clone)]
-pub struct Met {
-    rounds: u64,
-    processes: usize,
-    /// Rounds with nothing below any guardian.
-    idle: u64,
-    instances: BTreeMap<Progress, usize>,
-}
-
-impl Met {
-    fn note(&mut self, report: &Report) {
-        self.rounds += 1;
-        self.processes += report.processes;
-        self.idle += u64::from(report.processes == 0);
-        for stage in &report.stages {
-            *self.instances.entry(*stage).or_default() += 1;
+        for what in &self.unmet {
+            write!(f, "; proves too little: {what}")?;
         }
-    }
-}
-
-impl fmt::Display for Met {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |stage| self.instances.get(&stage).copied().unwrap_or(0);
-        write!(
-            f,
-            "{:>5} rounds ({} idle), {:>6} processes; instances: {} starting, {} handshaking, {} ready, {} in mid-call, {} ending",
-            self.rounds,
-            self.idle,
-            self.processes,
-            count(Progress::Starting),
-            count(Progress::Handshaking),
-            count(Progress::Ready),
-            count(Progress::MidCall),
-            count(Progress::Ending),
-        )
+        Ok(())
     }
 }
 
@@ -180,7 +153,9 @@ pub fn run(options: Options) -> Summary {
             scope.spawn(|| storm.lane());
         }
     });
-    storm.summary.into_inner().unwrap()
+    let mut summary = storm.summary.into_inner().unwrap();
+    summary.unmet = met::unmet(&summary, &storm.options, &storm.cast);
+    summary
 }
 
 impl Storm {
@@ -267,6 +242,8 @@ impl Storm {
         summary.broken += usize::from(!report.broken.is_empty());
         summary.delayed += usize::from(report.missed_ms > 0);
         summary.met.entry(plan.kill).or_default().note(report);
+        let names = plan.parts.iter().map(|(place, _)| self.cast.actors[*place].name.clone());
+        summary.servers.extend(names);
         if plan.kill != Kill::AllThree {
             summary.slowest = summary.slowest.max(Duration::from_millis(report.took_ms));
         }

@@ -105,7 +105,7 @@ impl Plan {
         let kills = if only.is_empty() { &Kill::ALL[..] } else { only };
         let (actors, trees) = (&cast.actors, &cast.trees);
         let cast = actors.len();
-        let kill = kills[chance.below(kills.len())];
+        let kill = kills[turn(seed, round, kills.len())];
         let count = cast.min(3 + chance.below(4));
         let mut places: Vec<usize> = (0..cast).collect();
         chance.shuffle(&mut places);
@@ -131,6 +131,15 @@ impl Plan {
     }
 }
 
+/// Which of the classes a round is of: each comes once in as many rounds, in an order that is drawn.
+fn turn(seed: u64, round: u64, classes: usize) -> usize {
+    let length = u64::try_from(classes).unwrap_or(1);
+    let mut order: Vec<usize> = (0..classes).collect();
+    // Beyond the numbers of rounds: what else is drawn has nothing to do with it.
+    Chance::new(seed, u64::MAX - round / length).shuffle(&mut order);
+    order[usize::try_from(round % length).unwrap_or(0)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Cast, Kill, Plan};
@@ -142,9 +151,12 @@ mod tests {
         for round in 0..50 {
             assert_eq!(format!("{:?}", draw(round)), format!("{:?}", draw(round)));
         }
-        let drawn: std::collections::BTreeSet<Kill> =
-            (0..200).map(|round| draw(round).kill).collect();
-        assert_eq!(drawn.len(), Kill::ALL.len());
+        for block in 0..25 {
+            let rounds = 8 * block..8 * (block + 1);
+            let drawn: std::collections::BTreeSet<Kill> =
+                rounds.map(|round| draw(round).kill).collect();
+            assert_eq!(drawn.len(), Kill::ALL.len());
+        }
         for plan in (0..200).map(draw).filter(|plan| plan.kill == Kill::Member) {
             assert!(plan.parts.iter().any(|(place, _)| cast.trees.contains(place)));
         }

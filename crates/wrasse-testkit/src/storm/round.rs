@@ -38,6 +38,8 @@ pub(super) struct Report {
     pub(super) victims: Vec<String>,
     /// How many processes the trees had at the kill.
     pub(super) processes: usize,
+    /// How many instances that were not hit had to live on.
+    pub(super) siblings: usize,
     /// How far the instances had come that were hit, or that lost their gateway.
     pub(super) stages: Vec<Progress>,
     /// From the kill until what had to go was gone, less what the machine had no time for us.
@@ -145,6 +147,7 @@ pub(super) fn play(stage: &mut Stage, plan: &Plan) -> Result<Report, String> {
     report.victims.clone_from(&aim.names);
     report.processes = aim.processes;
     report.stages.clone_from(&aim.stages);
+    report.siblings = aim.others.len();
     match plan.kill {
         Kill::Gateway | Kill::Warden | Kill::GatewayGuardians | Kill::GatewayWarden => {
             all_gone(stage, plan.kill, killed_at, &mut report);
@@ -153,9 +156,7 @@ pub(super) fn play(stage: &mut Stage, plan: &Plan) -> Result<Report, String> {
         Kill::AllThree => {
             stage.start()?;
             report.took(killed_at.elapsed());
-            let table = Table::read();
-            let left = stage.trees(&table).into_iter().cloned().collect();
-            report.survivors.extend(survivors(left));
+            report.survivors.extend(survivors(left_over(stage)));
         }
         Kill::Guardian | Kill::Leader => {
             gone_by(&aim, killed_at + LIMIT, killed_at, &mut report);
@@ -179,6 +180,13 @@ pub(super) fn play(stage: &mut Stage, plan: &Plan) -> Result<Report, String> {
 /// Waits until nothing is left but the gateway and its warden.
 fn settle(stage: &Stage) -> Result<(), Vec<Entry>> {
     stage.empty_by(Instant::now() + RELEASED, Stage::trees).map(drop)
+}
+
+/// What is left where nothing may be, now. A look is not of one instant, and can miss who forks and exits: two are taken.
+fn left_over(stage: &Stage) -> Vec<Entry> {
+    let look = || -> Vec<Entry> { stage.trees(&Table::read()).into_iter().cloned().collect() };
+    let first = look();
+    if first.is_empty() { look() } else { first }
 }
 
 fn begin(stage: &Stage, plan: &Plan) -> Result<Vec<Run>, String> {

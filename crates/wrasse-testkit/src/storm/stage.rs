@@ -75,6 +75,8 @@ pub(super) struct Stage {
     pub(super) rpc: Rpc,
     pub(super) warden: Id,
     pub(super) gateway: Id,
+    /// The layers that the gateway must say it has, where any were asked for.
+    layers: Option<Vec<String>>,
     siblings: VecDeque<Stranger>,
     others: Vec<Stranger>,
     /// A second Wrasse of the same user, and the bystanders.
@@ -108,6 +110,7 @@ impl Stage {
             rpc,
             warden: nobody,
             gateway: nobody,
+            layers: options.layers.as_deref().map(with_floor),
             siblings: VecDeque::new(),
             others,
             other,
@@ -141,6 +144,10 @@ impl Stage {
         let took = began.elapsed();
         let table = Table::read();
         let status = self.rpc.call("status", &json!({}), PATIENCE)?;
+        let layers = &status["gateway"]["containment"];
+        if self.layers.as_ref().is_some_and(|asked| *layers != json!(asked)) {
+            return Err(format!("layers {:?} were asked for, {layers} are in use", self.layers));
+        }
         let gateway =
             status["gateway"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
         let id = |pid: u32, what: &str| table.id(pid).ok_or(format!("there is no {what}"));
@@ -167,6 +174,11 @@ impl Stage {
             }
         }
         Ok(took)
+    }
+
+    /// Whether every server is to be in a cgroup of its own.
+    pub(super) fn has_leaves(&self) -> bool {
+        self.layers.iter().flatten().any(|layer| layer == "cgroup2")
     }
 
     /// What is below the oracle and is nobody's but this gateway's: warden, gateway, guardians, trees.
@@ -319,6 +331,12 @@ fn bystanders(cast: &Cast, first: &Station) -> Result<(Station, Vec<Stranger>, S
         })
         .collect();
     Ok((other, strangers, second))
+}
+
+/// The layers as a gateway names them: the floor, which is never missing, and what is above it.
+fn with_floor(asked: &[String]) -> Vec<String> {
+    let above = asked.iter().filter(|layer| *layer != "floor").cloned();
+    std::iter::once("floor".to_owned()).chain(above).collect()
 }
 
 fn words(parts: &[&[&str]]) -> Vec<String> {
