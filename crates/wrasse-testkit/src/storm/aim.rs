@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::cast::Serves;
+use super::cast::{Reply, Serves};
 use super::plan::{Kill, Manner};
 use super::round::Run;
 use super::stage::Stage;
@@ -21,7 +21,7 @@ pub(super) struct Aim {
     pub(super) target: Option<Target>,
     /// Guardian and tree of the instance that is hit.
     pub(super) hit: Vec<Id>,
-    /// Leaders of other instances in mid-call.
+    /// Leaders of other instances that are up.
     pub(super) others: Vec<Other>,
     /// How far each instance that this is about has come.
     pub(super) stages: Vec<Progress>,
@@ -39,6 +39,8 @@ pub(super) struct Target {
     pub(super) leader: Option<Id>,
     pub(super) steady: bool,
     pub(super) serves: Serves,
+    /// Who may leave by itself when the victim is gone: those above it, where they wait for it.
+    pub(super) may_follow: Vec<Id>,
 }
 
 /// How far an instance has come.
@@ -57,17 +59,18 @@ pub(super) enum Progress {
 pub(super) struct Other {
     pub(super) id: Id,
     pub(super) what: String,
+    pub(super) session: String,
 }
 
 /// An instance as the gateway tells of it.
 #[derive(Debug)]
-struct Instance {
+pub(super) struct Instance {
     server: String,
-    session: String,
+    pub(super) session: String,
     /// Not yet, while it starts.
     guardian: Option<u32>,
-    leader: Option<u32>,
-    progress: Progress,
+    pub(super) leader: Option<u32>,
+    pub(super) progress: Progress,
 }
 
 /// Chooses; `None` when there is nobody yet.
@@ -103,7 +106,7 @@ pub(super) fn aim(
 }
 
 /// What the gateway says of its instances.
-fn instances(stage: &Stage) -> Result<Vec<Instance>, String> {
+pub(super) fn instances(stage: &Stage) -> Result<Vec<Instance>, String> {
     let ps = stage.rpc.call("ps", &json!({}), PATIENCE)?;
     Ok(ps["instances"].as_array().into_iter().flatten().filter_map(instance).collect())
 }
@@ -194,6 +197,10 @@ fn one(
             leader: leader(instance, &table),
             steady: actor.steady,
             serves: actor.serves,
+            may_follow: match actor.serves {
+                Serves::Below => above(victim, guardian, &table),
+                Serves::Leader => Vec::new(),
+            },
         }),
         hit,
         others: others(stage, all, instance, runs, &table),
@@ -206,6 +213,9 @@ fn one(
 fn instance(value: &Value) -> Option<Instance> {
     let pid = |name: &str| value[name].as_u64().and_then(|pid| u32::try_from(pid).ok());
     let progress = match value["state"].as_str()? {
+        // The first launch of a package: its program is there, or not yet.
+        "installing" if value["pid"].is_null() => Progress::Starting,
+        "installing" => Progress::Handshaking,
         "starting" => Progress::Starting,
         "handshaking" => Progress::Handshaking,
         "ready" if value["in_flight"].as_u64().is_some_and(|calls| calls > 0) => Progress::MidCall,
@@ -222,12 +232,22 @@ fn instance(value: &Value) -> Option<Instance> {
     })
 }
 
+/// The processes between one of a tree and its guardian.
+fn above(member: Id, guardian: u32, table: &Table) -> Vec<Id> {
+    let parent = |id: &Id| {
+        let parent = table.get(table.get(id.pid)?.ppid)?;
+        (parent.id.pid != guardian).then_some(parent.id)
+    };
+    // A table that is not of one instant could hold a circle; no tree here is so deep.
+    std::iter::successors(parent(&member), parent).take(64).collect()
+}
+
 fn leader(instance: &Instance, table: &Table) -> Option<Id> {
     let entry = table.get(instance.leader?)?;
     (Some(entry.ppid) == instance.guardian && entry.lives()).then_some(entry.id)
 }
 
-/// Leaders of the other instances whose call is in flight: nothing but us may end these.
+/// Leaders of the other instances whose call is in flight, or which stay when it is over: nothing but us may end these.
 fn others(
     stage: &Stage,
     all: &[Instance],
@@ -237,10 +257,15 @@ fn others(
 ) -> Vec<Other> {
     let mut others = Vec::new();
     for instance in all.iter().filter(|instance| instance.guardian != hit.guardian) {
-        let run = runs.iter().find(|run| run.session == instance.session);
-        let busy = run.is_some_and(|run| stage.cast.actors[run.actor].steady && run.is_busy());
-        if busy && let Some(id) = leader(instance, table) {
-            others.push(Other { id, what: format!("{} {}", instance.server, id.pid) });
+        let Some(run) = runs.iter().find(|run| run.session == instance.session) else { continue };
+        let actor = &stage.cast.actors[run.actor];
+        let up = match actor.reply {
+            Reply::Kept => matches!(instance.progress, Progress::Ready | Progress::MidCall),
+            Reply::Held | Reply::Without | Reply::Never => actor.steady && run.is_busy(),
+        };
+        if up && let Some(id) = leader(instance, table) {
+            let what = format!("{} {}", instance.server, id.pid);
+            others.push(Other { id, what, session: instance.session.clone() });
         }
     }
     others

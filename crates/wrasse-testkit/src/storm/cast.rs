@@ -1,21 +1,20 @@
 //! The servers of a storm, and what can be expected of each.
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::stage::LOOK;
+use super::real;
 use crate::fixture::Mode;
-use crate::station::{PATIENCE, Station};
+use crate::station::Station;
 
 /// What a run that calls the server comes to, while nobody is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reply {
     /// It holds the call until told, then answers.
     Held,
-    /// It answers at once and stays until its session ends.
-    Prompt,
+    /// It holds the call for a while, then answers, and stays until its session ends.
+    Kept,
     /// The server never comes up; the run ends without it.
     Without,
     /// The call is never answered: the run must be cancelled.
@@ -39,8 +38,10 @@ pub(super) struct Actor {
     pub(super) serves: Serves,
     /// Whether its processes stay the same while it holds a call.
     pub(super) steady: bool,
-    server: Value,
-    call: Value,
+    pub(super) server: Value,
+    pub(super) call: Value,
+    /// One that is answered at once, for a server that is there for more than one run.
+    pub(super) again: Option<Value>,
 }
 
 /// All servers of a gateway.
@@ -50,11 +51,9 @@ pub(super) struct Cast {
     /// Those with members besides the leader.
     pub(super) trees: Vec<usize>,
     /// What a station needs besides: links in its `work` folder.
-    modules: Option<PathBuf>,
+    pub(super) modules: Option<PathBuf>,
 }
 
-/// For how long bystanders must not change before they count as up.
-const SETTLED: Duration = Duration::from_secs(2);
 /// In the text of an answer that was held and then let go.
 pub(super) const LET_GO: &str = "held until told";
 
@@ -107,69 +106,16 @@ impl Cast {
         Self { actors: vec![actor(Mode::EofDeaf, Reply::Held)], trees: Vec::new(), modules: None }
     }
 
-    /// The three servers of the report that started the project, as `npx -y` starts them.
-    pub(super) fn real(modules: &Path) -> Self {
-        let real = |name: &str, args: Value, call: Value| Actor {
-            name: name.to_owned(),
-            reply: Reply::Prompt,
-            serves: Serves::Below,
-            steady: true,
-            server: json!({ "command": "npx", "args": args,
-                "lifecycle": { "idle": "10m", "stop": { "eof": "1s", "term": "1s" } } }),
-            call,
-        };
-        let actors = vec![
-            real(
-                "filesystem",
-                json!(["-y", "@modelcontextprotocol/server-filesystem", "WORK"]),
-                json!({ "name": "filesystem__list_allowed_directories", "arguments": {} }),
-            ),
-            real(
-                "context7",
-                json!(["-y", "@upstash/context7-mcp"]),
-                json!({ "name": "context7__resolve-library-id",
-                    "arguments": { "query": "tokio", "libraryName": "tokio" } }),
-            ),
-            real(
-                "sqlite",
-                json!(["-y", "mcp-server-sqlite-npx", "WORK/health.db"]),
-                json!({ "name": "sqlite__list_tables", "arguments": {} }),
-            ),
-        ];
-        Self { actors, trees: vec![0, 1, 2], modules: Some(modules.to_owned()) }
-    }
-
-    /// Starts what has the command lines of real servers and is nobody's: below the other station, with an input that
-    /// never ends. Fixtures have bystanders of their own.
+    /// Starts the bystanders of real servers; fixtures have some of their own.
     pub(super) fn start_bystanders(
         &self,
         other: &mut Station,
         first: &Station,
     ) -> Result<(), String> {
-        let Some(modules) = &self.modules else { return Ok(()) };
-        std::os::unix::fs::symlink(modules, other.path("work").join("node_modules")).unwrap();
-        let work = first.path("work").display().to_string();
-        for actor in &self.actors {
-            let mut argv = ["sh", "-c", "sleep 100000 | \"$@\"", "sh"].map(str::to_owned).to_vec();
-            argv.push(actor.server["command"].as_str().unwrap_or_default().to_owned());
-            let args = actor.server["args"].as_array().into_iter().flatten();
-            argv.extend(args.filter_map(Value::as_str).map(|arg| arg.replace("WORK", &work)));
-            other.spawn(&argv);
+        match &self.modules {
+            Some(modules) => real::start_bystanders(&self.actors, modules, other, first),
+            None => Ok(()),
         }
-        // A shell, its `sleep`, npm, npm's shell, node: each server is up when nothing has changed for a while.
-        const EACH: usize = 5;
-        let (began, mut since, mut seen) = (Instant::now(), Instant::now(), Vec::new());
-        while seen.len() < EACH * self.actors.len() || since.elapsed() < SETTLED {
-            if began.elapsed() > PATIENCE {
-                return Err(format!("the bystanders do not come up: {seen:?}\n{}", other.log()));
-            }
-            std::thread::sleep(LOOK);
-            let now: Vec<u32> = other.oracle.list().iter().map(|process| process.pid).collect();
-            if now != seen {
-                (seen, since) = (now, Instant::now());
-            }
-        }
-        Ok(())
     }
 
     /// Configures a station with one agent a server.
@@ -185,8 +131,12 @@ impl Cast {
             agents.push(
                 json!({ "id": actor.name, "tools": { "allow": [format!("{}__*", actor.name)] } }),
             );
-            rules.push(json!({ "when": { "agent": actor.name, "last": "user" },
-                "reply": { "calls": [actor.call] } }));
+            // The first rule that fits is the one.
+            let again = actor.again.iter().map(|call| (real::AGAIN, call));
+            for (text, call) in again.chain([("", &actor.call)]) {
+                rules.push(json!({ "reply": { "calls": [call] },
+                    "when": { "agent": actor.name, "last": "user", "text": text } }));
+            }
         }
         let mut config = json!({
             "gateway": { "port": port, "auth": { "token": token } },
@@ -220,6 +170,7 @@ fn actor(mode: Mode, reply: Reply) -> Actor {
         // The message is the stem of the files by which a call is known to have begun and is let go.
         call: json!({ "name": format!("{name}__hold"),
             "arguments": { "started": format!("{{{{last}}}}.{name}"), "until": "{{last}}.go" } }),
+        again: None,
         name,
     }
 }

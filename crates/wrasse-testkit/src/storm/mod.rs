@@ -10,7 +10,9 @@ mod cast;
 mod met;
 mod plan;
 mod plant;
+mod real;
 mod round;
+mod siblings;
 mod stage;
 mod table;
 
@@ -134,7 +136,7 @@ struct Storm {
 /// Plays a storm to its end.
 pub fn run(options: Options) -> Summary {
     let cast = match &options.real_servers {
-        Some(modules) => Cast::real(modules),
+        Some(modules) => real::cast(modules),
         None => Cast::fixtures(),
     };
     let record = options.record.as_ref().map(|path| {

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::aim::{Aim, Progress, aim};
-use super::cast::{LET_GO, Reply, Serves};
+use super::aim::{Aim, Progress, aim, instances};
+use super::cast::{Reply, Serves};
 use super::plan::{Kill, Manner, Moment, Plan};
+use super::real::Pipe;
+use super::siblings::{Own, siblings};
 use super::stage::{LOOK, Stage};
 use super::table::{Entry, Table};
 use crate::fixture::Mode;
@@ -115,14 +117,45 @@ impl Report {
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) actor: usize,
-    id: String,
+    pub(super) id: String,
     pub(super) session: String,
     /// Of the files by which its call is known to have begun and is let go.
-    stem: PathBuf,
+    pub(super) stem: PathBuf,
     started: PathBuf,
+    /// What a server reads that is no fixture.
+    pipe: Option<Pipe>,
 }
 
 impl Run {
+    /// Begins a run whose message is the stem.
+    pub(super) fn begin(
+        stage: &Stage,
+        actor: usize,
+        session: &str,
+        stem: &Path,
+    ) -> Result<Self, String> {
+        let params = json!({ "message": stem, "sessionKey": session });
+        let answer = stage.rpc.call("agent", &params, PATIENCE)?;
+        let id = answer["runId"].as_str().ok_or_else(|| format!("no run: {answer}"))?.to_owned();
+        let started = started(stem, &stage.cast.actors[actor].name);
+        Ok(Self {
+            actor,
+            id,
+            session: session.to_owned(),
+            stem: stem.to_owned(),
+            started,
+            pipe: None,
+        })
+    }
+
+    /// Lets its call be answered, begun or not.
+    pub(super) fn let_go(&mut self) {
+        std::fs::write(self.stem.with_extension("go"), "").unwrap();
+        if let Some(pipe) = self.pipe.take() {
+            pipe.let_go();
+        }
+    }
+
     pub(super) fn is_busy(&self) -> bool {
         self.started.exists()
     }
@@ -138,7 +171,7 @@ pub(super) fn play(stage: &mut Stage, plan: &Plan) -> Result<Report, String> {
     let mut report = Report::default();
     settle(stage).map_err(|left| format!("not empty before the round: {left:?}"))?;
     let began = Instant::now();
-    let runs = begin(stage, plan)?;
+    let mut runs = begin(stage, plan)?;
     wait(stage, plan, &runs, began)?;
     let (mut aim, killed_at) = shoot(stage, plan, &runs)?;
     if let Some(plant) = plan.plant {
@@ -160,11 +193,11 @@ pub(super) fn play(stage: &mut Stage, plan: &Plan) -> Result<Report, String> {
         }
         Kill::Guardian | Kill::Leader => {
             gone_by(&aim, killed_at + LIMIT, killed_at, &mut report);
-            siblings(stage, &aim, &runs, Own::Lost, &mut report);
+            siblings(stage, &aim, &mut runs, Own::Lost, &mut report);
         }
         Kill::Member => {
             let own = member_gone(&aim, killed_at, &mut report);
-            siblings(stage, &aim, &runs, own, &mut report);
+            siblings(stage, &aim, &mut runs, own, &mut report);
         }
     }
     if report.survivors.is_empty() {
@@ -200,11 +233,9 @@ fn begin(stage: &Stage, plan: &Plan) -> Result<Vec<Run>, String> {
         }
         let session = format!("agent:{name}:storm-{}-{number}", plan.round);
         let stem = stage.station.path("work").join(format!("r{}-{number}", plan.round));
-        let params = json!({ "message": stem, "sessionKey": session });
-        let answer = stage.rpc.call("agent", &params, PATIENCE)?;
-        let id = answer["runId"].as_str().ok_or_else(|| format!("no run: {answer}"))?.to_owned();
-        let started = started(&stem, name);
-        runs.push(Run { actor: *place, id, session, stem, started });
+        let kept = stage.cast.actors[*place].reply == Reply::Kept;
+        let pipe = kept.then(|| Pipe::make(&stem));
+        runs.push(Run { pipe, ..Run::begin(stage, *place, &session, &stem)? });
     }
     Ok(runs)
 }
@@ -221,7 +252,7 @@ fn wait(stage: &Stage, plan: &Plan, runs: &[Run], began: Instant) -> Result<(), 
                 let actor = &stage.cast.actors[run.actor];
                 let busy = || match actor.reply {
                     Reply::Held => run.is_busy(),
-                    Reply::Prompt => outcome(stage, run, Duration::ZERO).is_ok_and(|a| ended(&a)),
+                    Reply::Kept => in_call(stage, run) || has_ended(stage, run),
                     Reply::Without | Reply::Never => true,
                 };
                 while !busy() {
@@ -235,6 +266,18 @@ fn wait(stage: &Stage, plan: &Plan, runs: &[Run], began: Instant) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Whether the gateway says that the run's session has a call in flight.
+fn in_call(stage: &Stage, run: &Run) -> bool {
+    instances(stage).is_ok_and(|all| {
+        let own = all.iter().find(|instance| instance.session == run.session);
+        own.is_some_and(|instance| instance.progress == Progress::MidCall)
+    })
+}
+
+fn has_ended(stage: &Stage, run: &Run) -> bool {
+    outcome(stage, run, Duration::from_millis(1)).is_ok_and(|answer| ended(&answer))
 }
 
 /// Aims until all that was aimed at was hit.
@@ -328,15 +371,6 @@ fn gone_by(aim: &Aim, deadline: Instant, since: Instant, report: &mut Report) {
     }
 }
 
-/// What may become of the call of the instance that is hit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Own {
-    /// Its leader is gone, or may be: the call may fail.
-    Lost,
-    /// Its leader lives and serves: the call is answered like any other.
-    Answered,
-}
-
 /// Random member: Wrasse ends nothing else; where the leader then exits by itself, the instance ends whole.
 fn member_gone(aim: &Aim, at: Instant, report: &mut Report) -> Own {
     let Some(target) = &aim.target else { return Own::Lost };
@@ -365,8 +399,9 @@ fn member_gone(aim: &Aim, at: Instant, report: &mut Report) -> Own {
     // doing.
     let is_up = aim.stages.iter().all(|one| matches!(one, Progress::Ready | Progress::MidCall));
     if is_up && target.steady && target.name != Mode::Zombie.name() {
-        let ended =
-            aim.hit.iter().filter(|id| !aim.victims.contains(&id.pid) && !table.lives(**id));
+        let ended = aim.hit.iter().filter(|id| {
+            !aim.victims.contains(&id.pid) && !target.may_follow.contains(id) && !table.lives(**id)
+        });
         report.broken.extend(ended.map(|id| {
             format!("{} of {} ended with a member, and its leader lives", id.pid, target.name)
         }));
@@ -377,69 +412,16 @@ fn member_gone(aim: &Aim, at: Instant, report: &mut Report) -> Own {
     }
 }
 
-/// Everybody else's calls go on, and are answered when they are let go.
-fn siblings(stage: &mut Stage, aim: &Aim, runs: &[Run], own: Own, report: &mut Report) {
-    let table = Table::read();
-    let gone = aim.others.iter().filter(|other| !table.lives(other.id));
-    report.broken.extend(gone.map(|other| format!("the sibling {} was ended", other.what)));
-    for run in runs {
-        std::fs::write(run.stem.with_extension("go"), "").unwrap();
-    }
-    for run in runs {
-        let actor = &stage.cast.actors[run.actor];
-        if actor.reply == Reply::Never {
-            let cancelled = stage.rpc.call("runs.cancel", &json!({ "runId": run.id }), PATIENCE);
-            report.broken.extend(cancelled.err());
-            continue;
-        }
-        match outcome(stage, run, PATIENCE) {
-            Ok(answer) if !ended(&answer) => {
-                report.broken.push(format!("the run on {} does not end: {answer}", actor.name));
-            }
-            Ok(_) if may_fail(aim, run, &actor.name, own) => {}
-            Ok(answer) => {
-                let text = answer["text"].as_str().unwrap_or_default();
-                let sound = answer["status"] == "ok"
-                    && (actor.reply != Reply::Held || text.contains(LET_GO));
-                if !sound {
-                    let shown: String = answer.to_string().chars().take(600).collect();
-                    report.broken.push(format!("{} did not answer: {shown}", actor.name));
-                }
-            }
-            Err(error) => report.broken.push(error),
-        }
-    }
-    // Instances with a past end with their session.
-    for run in runs.iter().filter(|run| stage.cast.actors[run.actor].reply == Reply::Prompt) {
-        let params = json!({ "key": run.session });
-        report.broken.extend(stage.rpc.call("sessions.delete", &params, PATIENCE).err());
-    }
-    // What died of a kill is a failed start or a crash to the gateway: the next round begins without it.
-    if let Some(target) = &aim.target {
-        report.broken.extend(reset_breaker(stage, &target.name).err());
-    }
-}
-
-/// Whether this run may come to nothing: it used the instance that was hit, or the server's breaker kept it from an
-/// instance of its own.
-fn may_fail(aim: &Aim, run: &Run, server: &str, own: Own) -> bool {
-    let Some(target) = &aim.target else { return false };
-    if target.session == run.session {
-        return own == Own::Lost;
-    }
-    target.name == server && !aim.sessions.contains(&run.session)
-}
-
-fn reset_breaker(stage: &Stage, server: &str) -> Result<(), String> {
+pub(super) fn reset_breaker(stage: &Stage, server: &str) -> Result<(), String> {
     stage.rpc.call("mcp.restart", &json!({ "name": server }), PATIENCE).map(drop)
 }
 
-fn outcome(stage: &Stage, run: &Run, limit: Duration) -> Result<Value, String> {
+pub(super) fn outcome(stage: &Stage, run: &Run, limit: Duration) -> Result<Value, String> {
     let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     let params = json!({ "runId": run.id, "timeoutMs": millis });
     stage.rpc.call("agent.wait", &params, limit + PATIENCE)
 }
 
-fn ended(answer: &Value) -> bool {
+pub(super) fn ended(answer: &Value) -> bool {
     answer["status"] != "timeout"
 }
