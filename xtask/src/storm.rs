@@ -9,7 +9,7 @@ use crate::shell::{cargo, run as start};
 /// What to play; the program `wrasse-storm` knows more options, for finding a fault.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Play rounds up to this number
+    /// Play rounds up to this number; where they are many, they must have met every class, server and stage
     #[arg(long, default_value_t = 1000)]
     rounds: u64,
     /// Begin with this round: goes on where an earlier storm with the same seed stopped

@@ -11,7 +11,7 @@ use super::cast::{Reply, Serves};
 use super::plan::{Kill, Manner, Moment, Plan};
 use super::real::Pipe;
 use super::siblings::{Own, siblings};
-use super::stage::{LOOK, Stage};
+use super::stage::{LOOK, Stage, Watch};
 use super::table::{Entry, Table};
 use crate::fixture::Mode;
 use crate::pulse::Pulse;
@@ -192,11 +192,11 @@ pub(super) fn play(stage: &mut Stage, plan: &Plan) -> Result<Report, String> {
             report.survivors.extend(survivors(left_over(stage)));
         }
         Kill::Guardian | Kill::Leader => {
-            gone_by(&aim, killed_at + LIMIT, killed_at, &mut report);
+            gone_by(stage, &aim, killed_at, &mut report);
             siblings(stage, &aim, &mut runs, Own::Lost, &mut report);
         }
         Kill::Member => {
-            let own = member_gone(&aim, killed_at, &mut report);
+            let own = member_gone(stage, &aim, killed_at, &mut report);
             siblings(stage, &aim, &mut runs, own, &mut report);
         }
     }
@@ -351,12 +351,10 @@ fn leaves_gone(stage: &Stage, report: &mut Report) {
 }
 
 /// Guardian and leader: every process of the instance that was hit, by pid and start time.
-fn gone_by(aim: &Aim, deadline: Instant, since: Instant, report: &mut Report) {
-    let mut pulse = Pulse::new();
+fn gone_by(stage: &Stage, aim: &Aim, since: Instant, report: &mut Report) {
+    let (mut watch, deadline) = (Watch::new(), since + LIMIT);
     loop {
-        let missed = pulse.beat();
-        let now = Instant::now();
-        let table = Table::read();
+        let (table, now, missed) = watch.look(stage);
         let left: Vec<_> = aim.hit.iter().filter(|id| table.holds(**id)).collect();
         if left.is_empty() {
             report.gone_within_limit(now.saturating_duration_since(since), missed);
@@ -372,7 +370,7 @@ fn gone_by(aim: &Aim, deadline: Instant, since: Instant, report: &mut Report) {
 }
 
 /// Random member: Wrasse ends nothing else; where the leader then exits by itself, the instance ends whole.
-fn member_gone(aim: &Aim, at: Instant, report: &mut Report) -> Own {
+fn member_gone(stage: &Stage, aim: &Aim, at: Instant, report: &mut Report) -> Own {
     let Some(target) = &aim.target else { return Own::Lost };
     let (mut table, mut pulse) = (Table::read(), Pulse::new());
     while at.elapsed() < FOLLOW + pulse.beat()
@@ -383,8 +381,7 @@ fn member_gone(aim: &Aim, at: Instant, report: &mut Report) -> Own {
     }
     let leader_lives = target.leader.is_some_and(|leader| table.lives(leader));
     if !leader_lives && target.serves == Serves::Below {
-        let left_at = Instant::now();
-        gone_by(aim, left_at + LIMIT, left_at, report);
+        gone_by(stage, aim, Instant::now(), report);
         return Own::Lost;
     }
     report.took(Duration::ZERO);

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Options;
 use super::cast::{Cast, LET_GO};
-use super::table::{Entry, Id, Table, was_signalled};
+use super::table::{Entry, Id, Table, Used, was_signalled};
 use crate::pulse::Pulse;
 use crate::rpc::Rpc;
 use crate::station::{PATIENCE, Station, free_port};
@@ -18,6 +18,8 @@ const SIGKILL: i32 = 9;
 const TOKEN: &str = "storm-token";
 /// How often a stage looks at the process table.
 pub(super) const LOOK: Duration = Duration::from_millis(12);
+/// What the processes of Wrasse itself are called.
+const WRASSE: [&str; 3] = ["wrasse", "wrasse-warden", "wrasse-guardian"];
 /// Siblings of dead wardens that are kept: enough to be there at several starts.
 const SIBLINGS_MAX: usize = 6;
 /// Bystanders with command lines that servers have too.
@@ -32,6 +34,27 @@ fn deaf(station: &mut Station) -> Result<&'static [&'static str], String> {
         Some(0) => Ok(&DEAF),
         Some(_) => Ok(&[]),
         None => Err("`env` does not end".to_owned()),
+    }
+}
+
+/// Looks at the process table again and again, and counts the time that the machine had neither for us nor for Wrasse.
+#[derive(Debug)]
+pub(super) struct Watch {
+    pulse: Pulse,
+    used: Used,
+}
+
+impl Watch {
+    pub(super) fn new() -> Self {
+        Self { pulse: Pulse::new(), used: Used::default() }
+    }
+
+    /// Returns what is there, since when we know it, and how much was missed until then.
+    pub(super) fn look(&mut self, stage: &Stage) -> (Table, Instant, Duration) {
+        let table = Table::read();
+        let used = self.used.since(stage.wrasse(&table));
+        let missed = self.pulse.beat_less(used);
+        (table, Instant::now(), missed)
     }
 }
 
@@ -152,6 +175,10 @@ impl Stage {
             status["gateway"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
         let id = |pid: u32, what: &str| table.id(pid).ok_or(format!("there is no {what}"));
         (self.warden, self.gateway) = (id(warden, "warden")?, id(gateway, "gateway")?);
+        let known = |own: Id| self.wrasse(&table).any(|entry| entry.id == own);
+        if !known(self.warden) || !known(self.gateway) {
+            return Err(format!("warden and gateway are not called as one of {WRASSE:?}"));
+        }
         let siblings: Vec<Stranger> = table
             .children(warden)
             .filter(|entry| entry.id != self.gateway)
@@ -200,6 +227,12 @@ impl Stage {
         ours
     }
 
+    /// Gateway, warden and guardians, by their names: whoever lost its parent is found too.
+    fn wrasse<'a>(&self, table: &'a Table) -> impl Iterator<Item = &'a Entry> {
+        let ours = self.ours(table).into_iter();
+        ours.filter(|entry| WRASSE.contains(&entry.name.as_str()))
+    }
+
     /// Waits until two looks in a row find nothing; returns when the first of them was, and the time until then for
     /// which the machine had no time for us: the deadline is later by as much.
     pub(super) fn empty_by(
@@ -207,11 +240,9 @@ impl Stage {
         deadline: Instant,
         what: impl for<'a> Fn(&Self, &'a Table) -> Vec<&'a Entry>,
     ) -> Result<(Instant, Duration), Vec<Entry>> {
-        let (mut empty_since, mut pulse) = (None, Pulse::new());
+        let (mut empty_since, mut watch) = (None, Watch::new());
         loop {
-            let missed = pulse.beat();
-            let now = Instant::now();
-            let table = Table::read();
+            let (table, now, missed) = watch.look(self);
             let left = what(self, &table);
             match (left.is_empty(), empty_since) {
                 (true, Some(found)) => return Ok(found),

@@ -1,6 +1,7 @@
 //! The process table, read quickly: what a storm looks at many times a second.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -18,6 +19,9 @@ pub(super) struct Entry {
     pub(super) ppid: u32,
     pub(super) state: char,
     pub(super) name: String,
+    /// What it used of the processors, in ticks of the kernel's clock.
+    #[serde(skip)]
+    ticks: u64,
 }
 
 impl Entry {
@@ -93,6 +97,25 @@ impl Table {
     }
 }
 
+/// USER_HZ, which is the same on every machine that this is built for.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// What processes used of the processors since they were last looked at. What ends meanwhile takes its last use along.
+#[derive(Debug, Default)]
+pub(super) struct Used(Option<BTreeMap<Id, u64>>);
+
+impl Used {
+    pub(super) fn since<'a>(&mut self, entries: impl Iterator<Item = &'a Entry>) -> Duration {
+        let now: BTreeMap<Id, u64> = entries.map(|entry| (entry.id, entry.ticks)).collect();
+        let before = self.0.get_or_insert_with(|| now.clone());
+        let more =
+            |(id, ticks): (&Id, &u64)| ticks.saturating_sub(before.get(id).copied().unwrap_or(0));
+        let ticks: u64 = now.iter().map(more).sum();
+        *before = now;
+        Duration::from_millis(1000 * ticks / TICKS_PER_SECOND)
+    }
+}
+
 fn row(pid: u32) -> Option<Entry> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may hold blanks and parentheses: it ends at the last ')'.
@@ -101,14 +124,15 @@ fn row(pid: u32) -> Option<Entry> {
     Some(Entry {
         state: fields.next()?.chars().next()?,
         ppid: fields.next()?.parse().ok()?,
-        id: Id { pid, start: fields.nth(17)?.parse().ok()? },
+        ticks: fields.nth(9)?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?,
+        id: Id { pid, start: fields.nth(6)?.parse().ok()? },
         name: head.split_once('(')?.1.to_owned(),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Table;
+    use super::{Duration, Table, Used};
 
     #[test]
     fn finds_itself_as_the_other_reader_does() {
@@ -117,6 +141,10 @@ mod tests {
         let (row, other) = (table.get(own).unwrap(), crate::processes::read(own).unwrap());
         assert_eq!((row.id.start, row.ppid, &row.name), (other.start, other.ppid, &other.name));
         assert!(table.lives(row.id) && table.holds(row.id));
+        let mut used = Used::default();
+        assert_eq!(used.since([row].into_iter()), Duration::ZERO);
+        // Until the kernel's clock has ticked: it counts for whoever runs then.
+        while used.since([Table::read().get(own).unwrap()].into_iter()).is_zero() {}
         assert!(table.below(row.ppid).iter().any(|entry| entry.id == row.id));
     }
 }

@@ -9,7 +9,7 @@ const ROUNDS: u64 = 100;
 
 /// failure mode A5, A6, A9, A10, D11, F1, F3, F7, G2, H2, J1, K3: every class of kill, every fixture, in mid-start,
 /// mid-handshake and mid-call, beside bystanders with the same command lines, a second Wrasse and children from before
-/// the warden.
+/// the warden. Whether they were there to be met is part of what holds.
 #[test]
 fn a_hundred_rounds_leave_nothing_and_hit_nobody() {
     let summary = run(Options {
