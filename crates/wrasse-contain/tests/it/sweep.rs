@@ -7,7 +7,11 @@ use wrasse_contain::sweep::{self, Effort, LeaseProof};
 
 use crate::support::{Tag, again, containment, until};
 
-const INSTALLATION: u16 = 0x5cea;
+/// This process's own: these tests sweep side by side, and copies of this program may as well. No other test here has a
+/// number in this range.
+fn installation() -> u16 {
+    0x1000 | u16::try_from(std::process::id() % 0x1000).unwrap()
+}
 
 // guarantee G4, last line; guarantee G5; failure modes D11, J5, J6
 #[tokio::test]
@@ -42,7 +46,7 @@ pub(crate) async fn searcher() {
         }
         Some(LeaseProof { guardian_start_ticks: 0, boot_id: boot_id.trim().to_owned() })
     };
-    let found = sweep::find_of_dead_owners(INSTALLATION, Effort::Search, proof).unwrap();
+    let found = sweep::find_of_dead_owners(installation(), Effort::Search, proof).unwrap();
     let mut instances: Vec<u64> = found.iter().map(|leftover| leftover.instance).collect();
     instances.sort_unstable();
     let report = sweep::end(found).await;
@@ -62,8 +66,6 @@ async fn comets_do_not_slip_through_a_sweep() {
 }
 
 const COMETS: u64 = 4;
-/// Their own, since tests run side by side.
-const COMET_INSTALLATION: u16 = 0x5cec;
 
 /// Sweeps below a process that stands in for init.
 pub(crate) async fn comet_sweeper() {
@@ -76,12 +78,12 @@ pub(crate) async fn comet_sweeper() {
     let proof =
         |_| Some(LeaseProof { guardian_start_ticks: 0, boot_id: boot_id.trim().to_owned() });
     for instance in 1..=COMETS {
-        leave_running(&format!("sh {} {} &", comet.display(), tag.0), COMET_INSTALLATION, instance);
+        leave_running(&format!("sh {} {} &", comet.display(), tag.0), installation(), instance);
     }
     // Enough of them that everybody has to wait for a processor.
     let mut busy: Vec<_> = (0..4).map(|_| spinner()).collect();
     until("the comets fly", || tag.count() > 0).await;
-    let find = || sweep::find_of_dead_owners(COMET_INSTALLATION, Effort::Search, proof);
+    let find = || sweep::find_of_dead_owners(installation(), Effort::Search, proof);
     let report = sweep::until_clean(find).await;
     // Whoever is left goes on flying, so that a few looks are enough to see it.
     let mut left = 0;
@@ -108,7 +110,7 @@ fn spinner() -> std::process::Child {
 
 /// Leaves a process behind that carries the mark of an instance and is no longer ours.
 fn leave(tag: &Tag, instance: u64) {
-    leave_running(&format!("sleep 300.{} &", tag.0), INSTALLATION, instance);
+    leave_running(&format!("sleep 300.{} &", tag.0), installation(), instance);
 }
 
 #[expect(clippy::disallowed_methods, reason = "a leftover is deliberately not contained")]
