@@ -7,7 +7,7 @@
 //! openclaw/facts ──────────────────────────────────────────────┴─ story  says why it is there
 //! ```
 //!
-//! Looking changes nothing: records of other programs are opened read-only, processes are read in `/proc`. What is not
+//! Looking changes nothing: records of other programs are read without a trace, processes in `/proc`. What is not
 //! certain is *unknown*, and nobody can have what is unknown or in use ended. Names decide nothing by themselves: a
 //! server is known by its whole command line, its holder by the other end of its stdin, its session by times that leave
 //! no other.

@@ -1,6 +1,7 @@
 //! OpenClaw: where it keeps what, what its records say, what each of its versions does with servers.
 
 mod clock;
+mod database;
 mod facts;
 mod files;
 mod place;

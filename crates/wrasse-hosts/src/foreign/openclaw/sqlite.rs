@@ -2,25 +2,22 @@
 //! runs that 2026.4 keeps in one beside its files.
 //!
 //! This is the one place outside `wrasse-store` that knows SQL: the schema is another program's, and what is asked of it
-//! is asked nowhere else. A database is opened read-only. When that fails, because its writer died and left a log that
-//! a reader would have to work in, a copy is read instead: nothing is ever written beside somebody else's records.
+//! is asked nowhere else. How a database is opened without changing anything beside it is in [`super::database`].
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Row as _};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
 use wrasse_types::UnixMillis;
 
+use super::database::reading;
 use super::files::{Look, folder};
 use super::records::{
     Begins, Ending, Fate, Records, Session, Span, is_cron_run, is_subagent, millis, text,
 };
 use super::subagents::{Standing, SubAgentRun, standing};
-
-/// How long a reader waits for the writer.
-const BUSY: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// When a run of a session was asked for, and which session of what key.
 #[derive(Debug, Clone)]
@@ -47,13 +44,13 @@ pub(super) fn read(state_dir: &Path, look: Look) -> Records {
         return records;
     }
     let mut global_records = Global::default();
-    match blocking(read_global(&global)) {
+    match reading(&global, read_global) {
         Ok(found) => global_records = found,
         Err(error) => records.unreadable.push(format!("{}: {error}", global.display())),
     }
     records.version.clone_from(&global_records.version);
     for file in agents {
-        match blocking(read_agent(&file)) {
+        match reading(&file, read_agent) {
             Ok(windows) => records
                 .sessions
                 .extend(windows.into_iter().map(|window| window.session(&global_records, look))),
@@ -69,11 +66,7 @@ pub(super) fn version(state_dir: &Path) -> Option<String> {
     if !file.is_file() {
         return None;
     }
-    let read = async {
-        let mut opened = open(&file).await?;
-        read_version(&mut opened.connection).await
-    };
-    blocking(read).ok().flatten()
+    reading(&file, read_version).ok().flatten()
 }
 
 async fn read_version(connection: &mut SqliteConnection) -> Result<Option<String>, sqlx::Error> {
@@ -88,10 +81,7 @@ pub(super) fn task_runs(file: &Path) -> Result<Vec<TaskRun>, sqlx::Error> {
     if !file.is_file() {
         return Ok(Vec::new());
     }
-    blocking(async {
-        let mut opened = open(file).await?;
-        read_task_runs(&mut opened.connection).await
-    })
+    reading(file, read_task_runs)
 }
 
 #[derive(Debug, Default)]
@@ -101,9 +91,7 @@ struct Global {
     tasks: Vec<TaskRun>,
 }
 
-async fn read_global(file: &Path) -> Result<Global, sqlx::Error> {
-    let mut opened = open(file).await?;
-    let connection = &mut opened.connection;
+async fn read_global(connection: &mut SqliteConnection) -> Result<Global, sqlx::Error> {
     let version = read_version(connection).await?;
     let rows = sqlx::query(
         "SELECT child_session_key, requester_session_key, payload_json FROM subagent_runs",
@@ -171,14 +159,13 @@ struct Window {
     turns: Vec<(i64, i64)>,
 }
 
-async fn read_agent(file: &Path) -> Result<Vec<Window>, sqlx::Error> {
-    let mut opened = open(file).await?;
+async fn read_agent(connection: &mut SqliteConnection) -> Result<Vec<Window>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT w.session_id, w.session_key, n.current_session_id = w.session_id, w.created_at, \
          max(w.updated_at, coalesce(n.updated_at, 0)), w.ended_at, w.status, coalesce(n.label, w.display_name) \
          FROM session_windows w LEFT JOIN session_nodes n ON n.session_key = w.session_key",
     )
-    .fetch_all(&mut opened.connection)
+    .fetch_all(&mut *connection)
     .await?;
     let mut windows = Vec::new();
     for row in rows {
@@ -194,7 +181,7 @@ async fn read_agent(file: &Path) -> Result<Vec<Window>, sqlx::Error> {
             turns: Vec::new(),
         });
     }
-    let mut turns = turns(&mut opened.connection).await?;
+    let mut turns = turns(connection).await?;
     for window in &mut windows {
         window.turns = turns.remove(&window.id).unwrap_or_default();
     }
@@ -292,76 +279,6 @@ impl Window {
         }
         Fate::Open
     }
-}
-
-/// A database that is being read, and the copy that is read, if it is one.
-struct Opened {
-    connection: SqliteConnection,
-    _copy: Option<Copy>,
-}
-
-/// A folder of our own that goes when it is dropped.
-struct Copy(PathBuf);
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        // A copy that stays is litter in the temporary folder, no more.
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
-
-async fn open(file: &Path) -> Result<Opened, sqlx::Error> {
-    match connect(file).await {
-        Ok(connection) => Ok(Opened { connection, _copy: None }),
-        Err(_) if file.is_file() => {
-            let copy = copy(file).map_err(sqlx::Error::Io)?;
-            let connection = connect_copy(&copy.0.join("db")).await?;
-            Ok(Opened { connection, _copy: Some(copy) })
-        }
-        Err(error) => Err(error),
-    }
-}
-
-async fn connect(file: &Path) -> Result<SqliteConnection, sqlx::Error> {
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .read_only(true)
-        .create_if_missing(false)
-        .busy_timeout(BUSY)
-        .disable_statement_logging();
-    let mut connection = options.connect().await?;
-    // The first read is what shows whether the log can be used.
-    sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&mut connection).await?;
-    Ok(connection)
-}
-
-async fn connect_copy(file: &Path) -> Result<SqliteConnection, sqlx::Error> {
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(false)
-        .disable_statement_logging();
-    options.connect().await
-}
-
-/// Copies a database and its log to a folder that only we can read.
-fn copy(file: &Path) -> std::io::Result<Copy> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let unique = format!("wrasse-records-{}-{}", std::process::id(), UnixMillis::now().get());
-    let folder = std::env::temp_dir().join(unique);
-    std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
-    let copy = Copy(folder);
-    std::fs::copy(file, copy.0.join("db"))?;
-    let mut log = file.as_os_str().to_owned();
-    log.push("-wal");
-    if Path::new(&log).is_file() {
-        std::fs::copy(&log, copy.0.join("db-wal"))?;
-    }
-    Ok(copy)
-}
-
-/// Reading another program's records is a moment's work of a command that has no runtime.
-fn blocking<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
 #[cfg(test)]

@@ -133,3 +133,34 @@ fn run(file: &Path, sql: &str) {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
+
+/// A gateway's connection to a database.
+#[derive(Debug)]
+pub(super) struct Connection(std::process::Child);
+
+impl Connection {
+    /// Opens one, and reads: from then on the log and its index are in use.
+    #[expect(clippy::disallowed_methods, reason = "an independent user of the database")]
+    pub(super) fn open(file: &Path) -> Self {
+        let script = "import sqlite3,sys\ndb=sqlite3.connect(sys.argv[1])\n\
+                      db.execute('SELECT count(*) FROM sqlite_schema').fetchall()\nprint('open',flush=True)\n\
+                      sys.stdin.read()\ndb.close()";
+        let mut child = Command::new("python3")
+            .args(["-c", script])
+            .arg(file)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut answer = [0; 5];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut answer).unwrap();
+        assert_eq!(&answer, b"open\n");
+        Self(child)
+    }
+
+    /// Closes it in good order, which ends the log.
+    pub(super) fn close(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
+    }
+}

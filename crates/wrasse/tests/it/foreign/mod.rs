@@ -5,3 +5,4 @@ mod cases;
 mod cast;
 mod database;
 mod mixes;
+mod untouched;
