@@ -1,5 +1,5 @@
 //! What each version of OpenClaw does with the servers of a session, as far as we know it. The same table for people,
-//! with its sources, is `docs/hosts/openclaw.md`; both change together.
+//! with its sources, is `docs/hosts/openclaw.md`; a test holds the two together.
 
 use super::records::Ending;
 
@@ -132,40 +132,132 @@ fn ended(
     }
 }
 
+/// What becomes of the servers of a session that can be continued while nobody speaks with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Idle {
+    /// They stay.
+    Stay,
+    /// They end after ten minutes, or as `mcp.sessionIdleTtlMs` says.
+    TenMinutesOrSet,
+    /// They end after ten minutes; some patches still heed the setting.
+    TenMinutesHardlySet,
+    /// They end after ten minutes, whatever is set.
+    TenMinutes,
+    /// They stay, unless `mcp.sessionIdleTtlMs` is set.
+    StayUnlessSet,
+}
+
+/// One line of the table of idle sessions, as it stands in `docs/hosts/openclaw.md`.
+#[derive(Debug)]
+pub(super) struct Period {
+    since: Version,
+    pub(super) idle: Idle,
+    /// Which releases.
+    pub(super) releases: &'static str,
+    /// When they end a session's servers.
+    pub(super) after: &'static str,
+    /// What `mcp.sessionIdleTtlMs` does.
+    pub(super) setting: &'static str,
+    pub(super) sources: &'static str,
+}
+
+const PERIODS: [Period; 5] = [
+    Period {
+        since: Version(0, 0, 0),
+        idle: Idle::Stay,
+        releases: "before 2026.5",
+        after: "never",
+        setting: "unknown to it",
+        sources: "measured on 2026.4.15; asked for in #71110",
+    },
+    Period {
+        since: Version(2026, 5, 0),
+        idle: Idle::TenMinutesOrSet,
+        releases: "2026.5 and 2026.6",
+        after: "10 idle minutes; until #91124 a run that let go began them anew, so often never",
+        setting: "sets the time, 0 is never",
+        sources: "#91075, #91124, #92702; the first release with it is not known",
+    },
+    Period {
+        since: Version(2026, 7, 0),
+        idle: Idle::TenMinutesHardlySet,
+        releases: "2026.7",
+        after: "10 idle minutes",
+        setting: "removed on the way to 2026.8.1 (#111382), in which patch is not known",
+        sources: "#111382, #134495",
+    },
+    Period {
+        since: Version(2026, 8, 0),
+        idle: Idle::TenMinutes,
+        releases: "2026.8",
+        after: "10 idle minutes, background work or not",
+        setting: "refused",
+        sources: "#130818, #134495, #140447",
+    },
+    Period {
+        since: Version(2026, 9, 0),
+        idle: Idle::StayUnlessSet,
+        releases: "since 2026.9",
+        after: "never, unless set",
+        setting: "sets the time, 0 is never",
+        sources: "measured on 2026.9.6; #141125",
+    },
+];
+
+/// What a version does with an idle session.
+pub(super) fn period(version: Version) -> &'static Period {
+    let [first, ..] = &PERIODS;
+    PERIODS.iter().rev().find(|period| version >= period.since).unwrap_or(first)
+}
+
 fn kept(version: Option<Version>) -> Disposal {
-    let changed = "ended after 10 idle minutes in 2026.5 to 2026.6 and 2026.8 (#91075, #134495); since 2026.9 only with \
-                   mcp.sessionIdleTtlMs (#141125)";
-    match version {
-        None => Disposal {
+    let changed = "never before 2026.5; after 10 idle minutes from then to 2026.8 (#91075, #134495), with mcp.sessionIdleTtlMs \
+                   to set them until 2026.7 (#111382); since 2026.9 only where that is set (#141125)";
+    let Some(version) = version else {
+        return Disposal {
             ends: None,
             blame: Blame::Unknown,
             what: "its version is not known, so neither is what it does with them",
             changed,
             advice: WRAP,
-        },
-        Some(version) if version >= Version(2026, 9, 0) => Disposal {
-            ends: Some(false),
-            blame: Blame::Config,
-            what: "keeps a session's servers as long as the session can be continued, unless mcp.sessionIdleTtlMs is set",
-            changed,
-            advice: "set mcp.sessionIdleTtlMs (300000 is 5 minutes), or: wrasse import openclaw --wrap",
-        },
-        Some(version) if version >= Version(2026, 8, 0) => Disposal {
-            ends: Some(true),
-            blame: Blame::Design,
-            what: "ends a session's servers after 10 idle minutes, background work included",
-            changed,
-            advice: WRAP,
-        },
-        Some(_) => Disposal {
-            ends: Some(false),
-            blame: Blame::Design,
-            what: "keeps a session's servers as long as the session can be continued; there is no idle time to set that \
-                   lasts",
-            changed,
-            advice: WRAP,
-        },
-    }
+        };
+    };
+    let set_or_wrap =
+        "set mcp.sessionIdleTtlMs (300000 is 5 minutes), or: wrasse import openclaw --wrap";
+    let (ends, blame, what, advice) = match period(version).idle {
+        Idle::Stay => (
+            false,
+            Blame::Design,
+            "keeps a session's servers as long as the session can be continued; there is no idle time to set",
+            WRAP,
+        ),
+        Idle::TenMinutesOrSet => (
+            true,
+            Blame::Design,
+            "ends a session's servers after 10 idle minutes or as mcp.sessionIdleTtlMs says; until #91124 in 2026.6 each run \
+             that let go began these anew, so that they often never ended",
+            set_or_wrap,
+        ),
+        Idle::TenMinutesHardlySet => (
+            true,
+            Blame::Design,
+            "ends a session's servers after 10 idle minutes; whether mcp.sessionIdleTtlMs still counts depends on the patch",
+            WRAP,
+        ),
+        Idle::TenMinutes => (
+            true,
+            Blame::Design,
+            "ends a session's servers after 10 idle minutes, background work included; it cannot be set",
+            WRAP,
+        ),
+        Idle::StayUnlessSet => (
+            false,
+            Blame::Config,
+            "keeps a session's servers as long as the session can be continued, unless mcp.sessionIdleTtlMs is set",
+            set_or_wrap,
+        ),
+    };
+    Disposal { ends: Some(ends), blame, what, changed, advice }
 }
 
 #[cfg(test)]
@@ -186,17 +278,96 @@ mod tests {
         );
     }
 
+    /// The last release that does otherwise, and the first of each.
     #[test]
-    fn the_two_measured_releases_do_what_was_measured() {
-        let old = Version::parse("2026.4.15");
-        let new = Version::parse("2026.9.6");
-        for ending in [Ending::CronRun, Ending::SubAgent, Ending::Deleted, Ending::Replaced] {
-            assert_eq!(disposal(old, Situation::Ended(ending)).ends, Some(false), "{ending:?}");
-            assert_eq!(disposal(new, Situation::Ended(ending)).ends, Some(true), "{ending:?}");
-            assert_eq!(disposal(None, Situation::Ended(ending)).ends, None);
+    fn each_version_does_what_is_known_of_it() {
+        let cron = Situation::Ended(Ending::CronRun);
+        let sub_agent = Situation::Ended(Ending::SubAgent);
+        let deleted = Situation::Ended(Ending::Deleted);
+        let reset = Situation::Ended(Ending::Replaced);
+        for (version, situation, ends, blame) in [
+            ("2026.4.15", cron, Some(false), Blame::Bug),
+            ("2026.4.21", cron, Some(false), Blame::Bug),
+            ("2026.4.22", cron, Some(true), Blame::Bug),
+            ("2026.9.6", cron, Some(true), Blame::Bug),
+            ("2026.4.21", sub_agent, Some(false), Blame::Bug),
+            ("2026.4.22", sub_agent, Some(true), Blame::Bug),
+            ("2026.9.6", sub_agent, Some(true), Blame::Bug),
+            ("2026.4.15", deleted, Some(false), Blame::Bug),
+            ("2026.5.31", deleted, Some(false), Blame::Bug),
+            ("2026.6.0", deleted, Some(true), Blame::Bug),
+            ("2026.5.31", reset, Some(false), Blame::Bug),
+            ("2026.6.0", reset, Some(true), Blame::Bug),
+            ("of tomorrow", cron, None, Blame::Unknown),
+            ("2026.4.15", Situation::Kept, Some(false), Blame::Design),
+            ("2026.4.29", Situation::Kept, Some(false), Blame::Design),
+            ("2026.5.0", Situation::Kept, Some(true), Blame::Design),
+            ("2026.6.11", Situation::Kept, Some(true), Blame::Design),
+            ("2026.7.0", Situation::Kept, Some(true), Blame::Design),
+            ("2026.8.2", Situation::Kept, Some(true), Blame::Design),
+            ("2026.9.0-beta.2", Situation::Kept, Some(false), Blame::Config),
+            ("2026.9.6", Situation::Kept, Some(false), Blame::Config),
+            ("2027.1.0", Situation::Kept, Some(false), Blame::Config),
+            ("of tomorrow", Situation::Kept, None, Blame::Unknown),
+            ("2026.4.15", Situation::HostGone, Some(false), Blame::Bug),
+            ("2026.9.6", Situation::HostGone, Some(false), Blame::Bug),
+        ] {
+            let found = disposal(Version::parse(version), situation);
+            assert_eq!((found.ends, found.blame), (ends, blame), "{version} {situation:?}");
         }
-        assert_eq!(disposal(old, Situation::Kept).blame, Blame::Design);
-        assert_eq!(disposal(new, Situation::Kept).blame, Blame::Config);
-        assert_eq!(disposal(new, Situation::HostGone).ends, Some(false));
+        for (version, expected) in [
+            ("2026.4.29", Idle::Stay),
+            ("2026.5.0", Idle::TenMinutesOrSet),
+            ("2026.6.31", Idle::TenMinutesOrSet),
+            ("2026.7.0", Idle::TenMinutesHardlySet),
+            ("2026.7.31", Idle::TenMinutesHardlySet),
+            ("2026.8.0", Idle::TenMinutes),
+            ("2026.8.31", Idle::TenMinutes),
+            ("2026.9.0", Idle::StayUnlessSet),
+            ("2026.10.0", Idle::StayUnlessSet),
+        ] {
+            assert_eq!(period(Version::parse(version).unwrap()).idle, expected, "{version}");
+        }
+    }
+
+    /// Releases and numbers of issues, in order, each once.
+    fn sources(text: &str) -> std::collections::BTreeSet<&str> {
+        text.split(|letter: char| !letter.is_ascii_digit() && letter != '.' && letter != '#')
+            .map(|word| word.trim_end_matches('.'))
+            .filter(|word| word.starts_with("2026.") || word.starts_with('#'))
+            .collect()
+    }
+
+    /// The cells of the lines of a page that are part of a table.
+    fn rows(page: &str) -> Vec<Vec<&str>> {
+        let lines = page.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+        lines.map(|line| line.split(" | ").collect()).collect()
+    }
+
+    #[test]
+    fn the_page_for_people_says_the_same() {
+        let page = include_str!("../../../../../docs/hosts/openclaw.md");
+        assert!(page.contains(&format!("Checked on {CHECKED_ON}")), "{CHECKED_ON}");
+        let rows = rows(page);
+        for (title, ending) in [
+            ("an isolated cron run ends", Ending::CronRun),
+            ("a sub-agent for one run ends", Ending::SubAgent),
+            ("`sessions.delete`, `sessions.reset`", Ending::Deleted),
+        ] {
+            let row = rows.iter().find(|row| row[0] == title).unwrap();
+            let says = disposal(None, Situation::Ended(ending)).changed;
+            assert_eq!(sources(row[3]), sources(says), "{title}");
+        }
+        let of_idle = |row: &&Vec<&str>| PERIODS.iter().any(|period| period.releases == row[0]);
+        let page: Vec<&Vec<&str>> = rows.iter().filter(of_idle).collect();
+        let program: Vec<Vec<&str>> = PERIODS
+            .iter()
+            .map(|period| vec![period.releases, period.after, period.setting, period.sources])
+            .collect();
+        assert_eq!(page, program.iter().collect::<Vec<_>>());
+        // And what a person is told about one process names no other release or issue than these rows.
+        let told = disposal(None, Situation::Kept).changed;
+        let known: String = program.concat().join(" ");
+        assert!(sources(told).is_subset(&sources(&known)), "{told}");
     }
 }
