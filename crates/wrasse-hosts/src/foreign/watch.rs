@@ -1,6 +1,6 @@
 //! Whether processes do nothing, by what they have used and moved between two looks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::processes::{Activity, Identity, activity, is_alive};
@@ -12,49 +12,80 @@ const MESSAGE_BYTES: u64 = 32;
 /// What an idle node may use while it is watched, in clock ticks (10 ms): its timers, a look at its memory.
 const IDLE_TICKS: u64 = 2;
 
-/// How often a set is watched before it is called busy.
-const LOOKS: u32 = 3;
+/// How many samples are taken of a set that does not come to rest.
+const SAMPLES_MAX: u32 = 3;
+/// How many in a row must be quiet of a set that moved a message in an earlier one.
+const AFTER_A_MESSAGE: u32 = 2;
 
-/// Watches what would be *finished*. What only used the processor is watched again: a process that has been idle for a
-/// while tidies its memory once. What moved as much as a message in the first look may have been
-/// started a moment ago (`npx` writes its log seconds after the server is up), so it is watched to the end, and must
-/// not do so again. Who is quiet in the last look at it is idle.
+/// Watches what would be *finished*, a sample at a time. One whole quiet sample makes a set idle: a process that has had
+/// nothing to do for a while tidies its memory once, so work is watched again. After what may have been a message two
+/// in a row are asked for: `npx` writes its log seconds after its server is up, and nobody but a host speaks later.
 pub(super) fn watch(report: &mut Report, time: Duration) {
-    let mut watched: Vec<usize> =
-        (0..report.sets.len()).filter(|at| report.sets[*at].class == Class::Finished).collect();
+    let finished = |at: &usize| report.sets[*at].class == Class::Finished;
+    let mut watched: Vec<(usize, Rest)> =
+        (0..report.sets.len()).filter(finished).map(|at| (at, Rest::default())).collect();
     if watched.is_empty() {
         return;
     }
-    let mut spoke = BTreeSet::new();
-    for look in 1..=LOOKS {
-        let last = look == LOOKS;
-        let processes = |at: &usize| report.sets[*at].processes().collect::<Vec<_>>();
+    while !watched.is_empty() {
+        let processes = |(at, _): &(usize, Rest)| report.sets[*at].processes().collect::<Vec<_>>();
         let before = activities(watched.iter().flat_map(processes));
         std::thread::sleep(time);
         let after = activities(watched.iter().flat_map(processes));
-        watched.retain(|at| {
+        watched.retain_mut(|(at, rest)| {
             let set = &mut report.sets[*at];
-            let doubt = set.processes().find_map(|process| doubt(process, &before, &after));
-            match doubt {
-                None if spoke.contains(at) && !last => true,
-                None => {
-                    set.last_seen = activities_of(set, &after);
-                    false
-                }
-                Some(Doubt::Again(_)) if !last => true,
-                Some(Doubt::Message(_)) if look == 1 => spoke.insert(*at),
-                Some(Doubt::Again(text) | Doubt::Message(text) | Doubt::Certain(text)) => {
+            let doubt = set.processes().filter_map(|process| doubt(process, &before, &after)).max();
+            match rest.after(doubt.as_ref().map(|(doubt, _)| *doubt)) {
+                Course::Again => return true,
+                Course::Idle => set.last_seen = activities_of(set, &after),
+                Course::Busy => {
+                    let text = doubt.map_or_else(
+                        || "it moved a message while it was watched".to_owned(),
+                        |(_, text)| text,
+                    );
                     set.class = Class::Unknown;
                     set.why = format!("its session is over by the records, but {text}");
-                    false
                 }
             }
+            false
         });
-        if watched.is_empty() {
-            break;
-        }
     }
     report.watched = Some(time);
+}
+
+/// How a set that is watched has come to rest so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rest {
+    samples: u32,
+    quiet: u32,
+    spoke: bool,
+}
+
+/// What comes of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    Idle,
+    Again,
+    Busy,
+}
+
+impl Rest {
+    /// Counts a sample and what spoke against its being quiet.
+    fn after(&mut self, doubt: Option<Doubt>) -> Course {
+        self.samples += 1;
+        self.quiet = if doubt.is_none() { self.quiet + 1 } else { 0 };
+        self.spoke |= doubt == Some(Doubt::Message);
+        let needed = if self.spoke { AFTER_A_MESSAGE } else { 1 };
+        if doubt == Some(Doubt::Certain) {
+            Course::Busy
+        } else if self.quiet >= needed {
+            Course::Idle
+        } else if self.samples + (needed - self.quiet) <= SAMPLES_MAX {
+            Course::Again
+        } else {
+            Course::Busy
+        }
+    }
 }
 
 /// Whether a set, all of it stopped by now, has moved as much as a message since it was watched. Of what was never
@@ -72,38 +103,40 @@ pub(super) fn has_moved(set: &Set) -> bool {
     set.last_seen.iter().any(|(process, before)| moved(*process, *before))
 }
 
-/// What speaks against a process being idle.
-#[derive(Debug, PartialEq, Eq)]
-enum Doubt {
-    /// It may have been a moment's work.
-    Again(String),
-    /// It may have spoken to its host.
-    Message(String),
-    Certain(String),
-}
-
 /// What processes have used and moved so far; `None` where that cannot be seen.
 pub(super) type Activities = BTreeMap<Identity, Option<Activity>>;
 
-fn doubt(process: Identity, before: &Activities, after: &Activities) -> Option<Doubt> {
+/// What speaks against a process being idle, the heaviest last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Doubt {
+    /// It may have been a moment's work.
+    Work,
+    /// It may have spoken to its host.
+    Message,
+    Certain,
+}
+
+fn doubt(process: Identity, before: &Activities, after: &Activities) -> Option<(Doubt, String)> {
     if !is_alive(process) {
-        return Some(Doubt::Certain(format!("pid {} ended while it was watched", process.pid)));
+        let text = format!("pid {} ended while it was watched", process.pid);
+        return Some((Doubt::Certain, text));
     }
     let reading = |of: &Activities| of.get(&process).copied().flatten();
     between(process.pid, reading(before), reading(after))
 }
 
 /// What two readings of one process say.
-fn between(pid: u32, before: Option<Activity>, after: Option<Activity>) -> Option<Doubt> {
+fn between(pid: u32, before: Option<Activity>, after: Option<Activity>) -> Option<(Doubt, String)> {
     let (Some(before), Some(after)) = (before, after) else {
-        return Some(Doubt::Certain(format!("whether pid {pid} is idle cannot be seen")));
+        return Some((Doubt::Certain, format!("whether pid {pid} is idle cannot be seen")));
     };
     let bytes = after.bytes.saturating_sub(before.bytes);
     let ticks = after.cpu_ticks.saturating_sub(before.cpu_ticks);
     if bytes >= MESSAGE_BYTES {
-        Some(Doubt::Message(format!("pid {pid} moved bytes, {bytes}, while it was watched")))
+        let text = format!("pid {pid} moved bytes, {bytes}, while it was watched");
+        Some((Doubt::Message, text))
     } else if ticks > IDLE_TICKS {
-        Some(Doubt::Again(format!("pid {pid} worked while it was watched")))
+        Some((Doubt::Work, format!("pid {pid} worked while it was watched")))
     } else {
         None
     }
@@ -124,21 +157,40 @@ mod tests {
     #[test]
     fn a_message_and_work_are_told_from_the_noise_of_idle_threads() {
         let at = |cpu_ticks, bytes| Some(Activity { cpu_ticks, bytes });
-        let (again, message, certain) = (Some("again"), Some("message"), Some("certain"));
         for (before, after, expected) in [
             (at(1, 100), at(1, 100), None),
             (at(1, 100), at(3, 131), None),
-            (at(1, 100), at(4, 100), again),
-            (at(1, 100), at(1, 132), message),
-            (at(1, 100), None, certain),
-            (None, at(1, 100), certain),
+            (at(1, 100), at(4, 100), Some(Doubt::Work)),
+            (at(1, 100), at(9, 132), Some(Doubt::Message)),
+            (at(1, 100), None, Some(Doubt::Certain)),
+            (None, at(1, 100), Some(Doubt::Certain)),
         ] {
-            let found = between(7, before, after).map(|doubt| match doubt {
-                Doubt::Again(_) => "again",
-                Doubt::Message(_) => "message",
-                Doubt::Certain(_) => "certain",
-            });
+            let found = between(7, before, after).map(|(doubt, _)| doubt);
             assert_eq!(found, expected, "{before:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn a_whole_sample_must_be_quiet_and_two_after_a_message() {
+        let (quiet, work) = (None, Some(Doubt::Work));
+        let (message, certain) = (Some(Doubt::Message), Some(Doubt::Certain));
+        for (samples, expected) in [
+            (&[quiet][..], Course::Idle),
+            (&[work, quiet], Course::Idle),
+            (&[work, work, quiet], Course::Idle),
+            (&[work, work, work], Course::Busy),
+            (&[message, quiet, quiet], Course::Idle),
+            (&[message, quiet, work], Course::Busy),
+            (&[message, work], Course::Busy),
+            (&[message, message], Course::Busy),
+            (&[work, message], Course::Busy),
+            (&[certain], Course::Busy),
+            (&[work, certain], Course::Busy),
+        ] {
+            let mut rest = Rest::default();
+            let (last, earlier) = samples.split_last().unwrap();
+            assert!(earlier.iter().all(|one| rest.after(*one) == Course::Again), "{samples:?}");
+            assert_eq!(rest.after(*last), expected, "{samples:?}");
         }
     }
 

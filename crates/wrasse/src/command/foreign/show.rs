@@ -95,7 +95,7 @@ fn meaning(report: &Report, class: Class) -> String {
         Class::Finished => {
             let watched = report.watched.unwrap_or(wrasse_hosts::foreign::WATCH);
             format!(
-                "its session is over by the host's own records; no CPU, no bytes for {}",
+                "its session is over by the host's own records; the last {} no work, no message",
                 format_duration(watched)
             )
         }
