@@ -261,6 +261,16 @@ impl Judge<'_> {
         pids.iter().take(3).map(name).collect::<Vec<_>>().join(", ")
     }
 
+    /// Every server that the first process of a tree may be of, of whatever configuration.
+    fn recognised_as(&self, tree: &Tree) -> Vec<usize> {
+        let process = self.processes.get(tree.root.pid);
+        let is = |at: &usize| {
+            *at == tree.server
+                || process.is_some_and(|process| self.servers[*at].recognises(process).is_some())
+        };
+        (0..self.servers.len()).filter(is).collect()
+    }
+
     /// Whether a detached process is what a server of a dead OpenClaw started; else what speaks against it.
     ///
     /// Nothing in a daemon names its origin once its parents are gone, so every other explanation must be ruled out:
@@ -270,14 +280,21 @@ impl Judge<'_> {
         if server.host != Host::OpenClaw {
             return Err("its host keeps no records that could tell".to_owned());
         }
-        if let Some(host) = self.hosts.iter().find(|host| {
-            host.host == server.host
-                && host.place.as_ref().is_none_or(|place| place.config == server.file)
-        }) {
-            return Err(format!("openclaw, pid {}, lives and may have started it", host.id.pid));
-        }
-        if busy.contains(&tree.server) {
-            return Err(format!("a server {} still runs that may have started it", server.name));
+        for at in self.recognised_as(tree) {
+            let other = &self.servers[at];
+            if at != tree.server && other.file == server.file {
+                return Err(format!("{} and {} both run its program", server.name, other.name));
+            }
+            if let Some(host) = self.hosts.iter().find(|host| {
+                host.host == other.host
+                    && host.place.as_ref().is_none_or(|place| place.config == other.file)
+            }) {
+                let name = host.host.name();
+                return Err(format!("{name}, pid {}, lives and may have started it", host.id.pid));
+            }
+            if busy.contains(&at) {
+                return Err(format!("a server {} still runs that may have started it", other.name));
+            }
         }
         let allowed =
             ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "PWD", "OLDPWD", "_", "SHLVL"];
