@@ -133,7 +133,7 @@ fn what_is_in_use_or_unknown_is_refused_by_name_and_nothing_else_ends() {
     let actor = cast.enter(Kind::Files);
     cast.session(actor, Fate::CronEnded, Via::Pipes, &["deaf"]);
     cast.session(actor, Fate::Kept, Via::Pipes, &["deaf"]);
-    cast.bystander();
+    cast.bystander("deaf");
     cast.record();
     let below = cast.station.oracle.pid().to_string();
     let fixed = ["reap", "--foreign", "--below", &below, "--watch", WATCH];

@@ -9,14 +9,14 @@ use wrasse_testkit::foreign_host::{ForeignHost, Via};
 use wrasse_testkit::processes::{Process, descendants, read};
 use wrasse_testkit::station::{PATIENCE, Station, eventually, text};
 
-use super::database;
+use super::{database, store};
 
 /// Sessions are set up this far from each other, so that their times tell them apart.
 const APART_MS: i64 = 130;
 /// How long a set is watched where nobody speaks to any.
 pub(super) const WATCH: &str = "120ms";
-/// How long where somebody does, every 5 ms: a set that moves nothing in the first look is ended, and a loaded machine may
-/// not run a host for as long as `WATCH`. It costs the two hundred mixes less than half a minute.
+/// How long where somebody does, every 5 ms: a set that moves nothing in a sample is ended, and a loaded machine may not
+/// run a host for as long as `WATCH`.
 const WATCH_CHAT: &str = "1s";
 
 /// How a host keeps its records.
@@ -42,12 +42,16 @@ pub(super) enum Fate {
     Deleted,
     Reset,
     Kept,
+    /// It is being set up: the store has an entry, and its transcript not a line.
+    SettingUp,
+    /// An isolated firing that ended, of which the run log has half a line.
+    CronHalfLogged,
     /// The host forgot to write it down, or has not yet.
     Unrecorded,
 }
 
 impl Fate {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::CronEnded,
         Self::CronRunning,
         Self::SubAgentSettled,
@@ -55,6 +59,8 @@ impl Fate {
         Self::Deleted,
         Self::Reset,
         Self::Kept,
+        Self::SettingUp,
+        Self::CronHalfLogged,
         Self::Unrecorded,
     ];
 
@@ -77,6 +83,18 @@ pub(super) struct Session {
 pub(super) enum Must {
     Live,
     MayEnd,
+    /// It is of no use to anybody, but nothing says so for certain.
+    Whatever,
+}
+
+/// A session that a host is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan<'a> {
+    pub(super) actor: usize,
+    pub(super) fate: Fate,
+    pub(super) via: Via,
+    /// They start in this order.
+    pub(super) servers: &'a [&'a str],
 }
 
 /// One server that was started.
@@ -85,6 +103,10 @@ pub(super) struct Server {
     pub(super) what: String,
     pub(super) root: u32,
     pub(super) must: Must,
+    /// Whose it is: the number of the host.
+    actor: Option<usize>,
+    /// One run of its set-up left no record, so that what that started passes for another's once the other's is gone.
+    pub(super) beside_unrecorded: bool,
     members: Vec<Process>,
 }
 
@@ -153,8 +175,25 @@ impl Cast {
         self.configure(&self.station.path("home"));
     }
 
+    /// From now on every host configures a server that starts a daemon, of a program that no other server has.
+    pub(super) fn with_daemon(&self) {
+        let (fixture, own) =
+            (self.station.program("wrasse-fixture"), self.station.path("daemonic"));
+        // Only a second name of the file is a program of its own; across file systems that is a copy.
+        if std::fs::hard_link(&fixture, &own).is_err() {
+            std::fs::copy(&fixture, &own).unwrap();
+        }
+        self.configure(&self.station.path("home"));
+    }
+
     /// The command lines of the servers that every host configures alike.
     fn argv(&self, server: &str) -> Vec<String> {
+        if server == "daemon" {
+            return vec![
+                self.station.path("daemonic").display().to_string(),
+                "f-daemon".to_owned(),
+            ];
+        }
         if server == "nest" {
             let script = self.station.path("nest.sh");
             return vec!["/bin/sh".to_owned(), script.display().to_string()];
@@ -172,6 +211,9 @@ impl Cast {
         if self.station.path("nest.sh").exists() {
             servers["nest"] = entry("nest");
         }
+        if self.station.path("daemonic").exists() {
+            servers["daemon"] = entry("daemon");
+        }
         std::fs::create_dir_all(home.join(".openclaw")).unwrap();
         let config = json!({
             "meta": { "lastTouchedVersion": "2026.4.15" }, "mcp": { "servers": servers },
@@ -183,9 +225,14 @@ impl Cast {
 
     /// Brings a host on, with a home of its own and the same servers as all others.
     pub(super) fn enter(&mut self, kind: Kind) -> usize {
+        let home = self.station.path(&format!("home-{}", self.actors.len()));
+        self.enter_at(kind, &home)
+    }
+
+    /// Brings a host on whose home is this.
+    pub(super) fn enter_at(&mut self, kind: Kind, home: &Path) -> usize {
         let number = self.actors.len();
-        let home = self.station.path(&format!("home-{number}"));
-        self.configure(&home);
+        self.configure(home);
         let name = match kind {
             Kind::Files | Kind::Databases => "openclaw-gateway",
             Kind::Claude => "claude",
@@ -193,7 +240,7 @@ impl Cast {
         };
         let folder = self.station.path(&format!("host-{number}"));
         let bins = self.station.program("");
-        let host = ForeignHost::start(&mut self.station.oracle, &bins, &folder, name, &home);
+        let host = ForeignHost::start(&mut self.station.oracle, &bins, &folder, name, home);
         let state = home.join(".openclaw");
         self.actors.push(Actor { kind, host, state, sessions: Vec::new(), alive: true });
         number
@@ -207,41 +254,93 @@ impl Cast {
         via: Via,
         servers: &[&str],
     ) -> Vec<usize> {
+        self.together(&[Plan { actor, fate, via, servers }])
+    }
+
+    /// Has sessions set up at the same time: all are asked for before any has a server, they start their servers in turn,
+    /// and each has its first message when its last server is up. The servers of the first, then of the second.
+    pub(super) fn together(&mut self, plans: &[Plan<'_>]) -> Vec<usize> {
         let earliest = self.last + APART_MS;
         eventually("the next session's time", PATIENCE, || now() >= earliest);
-        let asked = now();
-        let number = self.actors[actor].sessions.len();
-        let id = format!("0000{actor}{number}");
-        let mut started = Vec::new();
-        for server in servers {
-            let name = format!("{number}-{server}");
-            let argv = self.argv(server);
-            let root = self.actors[actor].host.launch(&name, via, &argv);
-            let whole = if *server == "deaf" { 1 } else { 3 };
-            eventually("all processes of a server", PATIENCE, || {
-                let below = descendants(root);
-                // A shell's child has the shell's command line until it has become what it was forked for.
-                let forked = |one: &Process| read(root).is_some_and(|sh| sh.cmdline == one.cmdline);
-                below.len() + 1 >= whole && !(*server == "nest" && below.iter().any(forked))
-            });
-            let mut members = descendants(root);
-            members.extend(read(root));
-            let must = match self.actors[actor].kind {
-                // What 2026.9 ends itself is left alone when it did not.
-                Kind::Files if fate.is_over() => Must::MayEnd,
-                Kind::Files | Kind::Databases | Kind::Claude | Kind::Stranger => Must::Live,
-            };
-            let what = format!(
-                "{server} of {fate:?} {id} of {:?} {actor} via {via:?}",
-                self.actors[actor].kind
-            );
-            self.servers.push(Server { what, root, must, members });
-            started.push(self.servers.len() - 1);
+        let mut numbers = Vec::new();
+        for Plan { actor, fate, .. } in plans {
+            let sessions = &mut self.actors[*actor].sessions;
+            numbers.push(sessions.len());
+            let id = format!("0000{actor}{}", sessions.len());
+            sessions.push(Session { id, fate: *fate, asked: now(), written: 0 });
         }
-        let written = now();
-        self.actors[actor].sessions.push(Session { id, fate, asked, written });
-        self.last = written;
+        let mut started: Vec<Vec<usize>> = plans.iter().map(|_| Vec::new()).collect();
+        let rounds = plans.iter().map(|plan| plan.servers.len()).max().unwrap_or(0);
+        for round in 0..rounds {
+            for (at, plan) in plans.iter().enumerate() {
+                if let Some(server) = plan.servers.get(round) {
+                    started[at].push(self.launch(plan, numbers[at], server));
+                }
+                if round + 1 == plan.servers.len() {
+                    self.actors[plan.actor].sessions[numbers[at]].written = now();
+                }
+            }
+        }
+        self.last = now();
+        let started = started.concat();
+        if plans.len() > 1 && plans.iter().any(|plan| plan.fate == Fate::Unrecorded) {
+            started.iter().for_each(|at| self.servers[*at].beside_unrecorded = true);
+        }
         started
+    }
+
+    /// Has a host start one server; where it is in the list.
+    fn launch(&mut self, plan: &Plan<'_>, number: usize, server: &str) -> usize {
+        let Plan { actor, fate, via, .. } = *plan;
+        let argv = self.argv(server);
+        let before = self.daemons();
+        let root = self.actors[actor].host.launch(&format!("{number}-{server}"), via, &argv);
+        let whole = if matches!(server, "deaf" | "daemon") { 1 } else { 3 };
+        eventually("all processes of a server", PATIENCE, || {
+            let below = descendants(root);
+            // A shell's child has the shell's command line until it has become what it was forked for.
+            let forked = |one: &Process| read(root).is_some_and(|sh| sh.cmdline == one.cmdline);
+            below.len() + 1 >= whole && !(server == "nest" && below.iter().any(forked))
+        });
+        let kind = self.actors[actor].kind;
+        let what =
+            format!("{server} of {fate:?} 0000{actor}{number} of {kind:?} {actor} via {via:?}");
+        if server == "daemon" {
+            let mut found = Vec::new();
+            eventually("its daemon", PATIENCE, || {
+                found = self.daemons();
+                found.len() > before.len()
+            });
+            found.retain(|one| before.iter().all(|old| old.pid != one.pid));
+            // What started it ends a moment after it is up, and is no process of the server that must live on.
+            eventually("nothing between them", PATIENCE, || descendants(root).is_empty());
+            let daemon = found[0].pid;
+            let what = format!("the daemon of {what}");
+            // While its host lives nothing says whose it is.
+            let must = Must::Live;
+            let (actor, beside_unrecorded) = (Some(actor), false);
+            let members = found;
+            let server = Server { what, root: daemon, must, actor, beside_unrecorded, members };
+            self.servers.push(server);
+        }
+        let mut members = descendants(root);
+        members.extend(read(root));
+        let must = match kind {
+            // What 2026.9 ends itself is left alone when it did not.
+            Kind::Files if fate.is_over() => Must::MayEnd,
+            Kind::Files | Kind::Databases | Kind::Claude | Kind::Stranger => Must::Live,
+        };
+        let (actor, beside_unrecorded) = (Some(actor), false);
+        self.servers.push(Server { what, root, must, actor, beside_unrecorded, members });
+        self.servers.len() - 1
+    }
+
+    /// Every daemon that is up: a process of that program alone, once it is what it was started for.
+    fn daemons(&mut self) -> Vec<Process> {
+        let of_daemon = format!("{} sleeper", self.station.path("daemonic").display());
+        let mut found = self.station.oracle.list();
+        found.retain(|one| one.cmdline == of_daemon);
+        found
     }
 
     /// Has a host speak with a server of its latest session without end.
@@ -260,8 +359,10 @@ impl Cast {
             read(pid).is_none_or(|process| process.state == 'Z')
         });
         self.actors[actor].alive = false;
-        for server in self.servers.iter_mut().filter(|server| of_host.contains(&server.root)) {
-            server.must = Must::MayEnd;
+        for server in self.servers.iter_mut().filter(|server| server.actor == Some(actor)) {
+            // A daemon is below its host no more. What it may be depends on who else could have started it.
+            let held = of_host.contains(&server.root);
+            server.must = if held { Must::MayEnd } else { Must::Whatever };
         }
     }
 
@@ -273,17 +374,22 @@ impl Cast {
         eventually("a lost server is gone", PATIENCE, || server.gone());
     }
 
-    /// A process with a server's command line that a person started: no host, no stdin.
-    pub(super) fn bystander(&mut self) {
-        let argv = self.argv("deaf");
+    /// A process with a server's command line, or its program, that a person started: no host, no stdin.
+    pub(super) fn bystander(&mut self, server: &str) {
+        let mut argv = self.argv(server);
+        if server == "daemon" {
+            argv[1] = "sleeper".to_owned();
+        }
         let env = BTreeMap::from([("LANG".to_owned(), "C".to_owned())]);
         let (log, cwd) = (self.station.path("bystander.log"), self.station.path("work"));
         let root = self.station.oracle.spawn(&argv, &env, &log, &cwd);
         let members = read(root).into_iter().collect();
         self.servers.push(Server {
-            what: "a bystander".to_owned(),
+            what: format!("a bystander with {server}"),
             root,
             must: Must::Live,
+            actor: None,
+            beside_unrecorded: false,
             members,
         });
     }
@@ -293,12 +399,23 @@ impl Cast {
         for actor in &self.actors {
             match actor.kind {
                 Kind::Files => {
-                    files(&actor.state, &actor.sessions);
+                    store::write(&actor.state, &actor.sessions);
                     database::tasks(&actor.state, &actor.sessions);
                 }
                 Kind::Databases => database::write(&actor.state, &actor.sessions),
                 Kind::Claude | Kind::Stranger => {}
             }
+        }
+    }
+
+    /// Cuts a file of a host's records, as a reader finds it that comes while it is written. Nothing says then that any
+    /// session of that host is over.
+    pub(super) fn tear(&mut self, actor: usize, file: &str) {
+        let file = self.actors[actor].state.join(file);
+        let Ok(text) = std::fs::read(&file) else { return };
+        std::fs::write(&file, &text[..text.len() / 2]).unwrap();
+        for server in self.servers.iter_mut().filter(|server| server.actor == Some(actor)) {
+            server.must = Must::Live;
         }
     }
 
@@ -330,73 +447,6 @@ pub(super) fn class(report: &Value, root: u32) -> Option<&str> {
             .is_some_and(|servers| servers.iter().any(|server| server["pid"] == root))
     };
     sets.iter().find(has)?["class"].as_str()
-}
-
-/// The records of OpenClaw 2026.4.
-fn files(state: &Path, sessions: &[Session]) {
-    let folder = state.join("agents/main/sessions");
-    for path in [&folder, &state.join("cron/runs"), &state.join("subagents")] {
-        std::fs::create_dir_all(path).unwrap();
-    }
-    let (mut entries, mut registry, mut jobs) = (json!({}), json!({}), Vec::new());
-    for session in sessions {
-        let Session { id, fate, asked, written } = session;
-        let end = written + 20;
-        let file = folder.join(format!("{id}.jsonl"));
-        let entry = json!({ "sessionId": id, "updatedAt": written, "sessionFile": file, "status": "done", "endedAt": end });
-        let cron = format!("agent:main:cron:job-{id}");
-        let child = format!("agent:main:subagent:{id}");
-        let mut kept = "";
-        match fate {
-            Fate::CronEnded => {
-                entries[format!("{cron}:run:{id}")] = entry.clone();
-                entries[&cron] = entry;
-                let line = json!({
-                    "ts": end, "jobId": format!("job-{id}"), "action": "finished", "status": "ok", "sessionId": id,
-                    "sessionKey": format!("{cron}:run:{id}"), "runAtMs": asked, "durationMs": end - asked,
-                });
-                std::fs::write(
-                    state.join(format!("cron/runs/job-{id}.jsonl")),
-                    format!("{line}\n"),
-                )
-                .unwrap();
-            }
-            Fate::CronRunning => {
-                entries[format!("{cron}:run:{id}")] = entry.clone();
-                entries[&cron] = entry;
-                jobs.push(json!({ "id": format!("job-{id}"), "state": { "runningAtMs": asked } }));
-            }
-            Fate::SubAgentSettled | Fate::SubAgentUntold => {
-                entries[&child] = entry;
-                let told = (*fate == Fate::SubAgentSettled).then_some(end);
-                registry[format!("run-{id}")] = json!({
-                    "runId": format!("run-{id}"), "childSessionKey": child, "requesterSessionKey": "agent:main:main",
-                    "spawnMode": "run", "createdAt": asked, "endedAt": end, "cleanupCompletedAt": told,
-                });
-            }
-            Fate::Deleted => kept = ".deleted.2026-11-22T18-27-33.069Z",
-            Fate::Reset => kept = ".reset.2026-11-22T18-27-33.069Z",
-            Fate::Kept => entries[format!("agent:main:explicit:{id}")] = entry,
-            Fate::Unrecorded => continue,
-        }
-        let head = json!({ "type": "session", "version": 3, "id": id, "timestamp": iso(*written) });
-        let message = json!({
-            "type": "message", "id": "m", "timestamp": iso(*written),
-            "message": { "role": "user", "content": [{ "type": "text", "text": "x" }], "timestamp": written },
-        });
-        std::fs::write(format!("{}{kept}", file.display()), format!("{head}\n{message}\n"))
-            .unwrap();
-    }
-    std::fs::write(folder.join("sessions.json"), entries.to_string()).unwrap();
-    let runs = json!({ "version": 2, "runs": registry });
-    std::fs::write(state.join("subagents/runs.json"), runs.to_string()).unwrap();
-    std::fs::write(state.join("cron/jobs.json"), json!({ "version": 1, "jobs": jobs }).to_string())
-        .unwrap();
-}
-
-/// Milliseconds as OpenClaw writes times in transcripts.
-fn iso(millis: i64) -> String {
-    wrasse_types::UnixMillis::new(millis).to_string()
 }
 
 /// Time for one reap of a test.

@@ -51,6 +51,7 @@ fn rows(session: &Session, global: &mut String, agent: &mut String) {
     let end = written + 20;
     let (key, status, current) = match fate {
         Fate::CronEnded => (format!("agent:main:cron:job-{id}"), "done", true),
+        Fate::CronHalfLogged => (format!("agent:main:cron:job-{id}"), "done", true),
         Fate::CronRunning => (format!("agent:main:cron:job-{id}"), "running", true),
         Fate::SubAgentSettled | Fate::SubAgentUntold => {
             (format!("agent:main:subagent:{id}"), "done", true)
@@ -59,6 +60,7 @@ fn rows(session: &Session, global: &mut String, agent: &mut String) {
         Fate::Deleted | Fate::Unrecorded => return,
         Fate::Reset => (format!("agent:main:explicit:{id}"), "done", false),
         Fate::Kept => (format!("agent:main:explicit:{id}"), "done", true),
+        Fate::SettingUp => (format!("agent:main:explicit:{id}"), "running", true),
     };
     let now = if current { id.clone() } else { format!("{id}-next") };
     agent.push_str(&format!("INSERT INTO session_nodes VALUES ('{key}', '{now}', '{{}}', {written}, '{status}', NULL);\n"));
@@ -66,14 +68,18 @@ fn rows(session: &Session, global: &mut String, agent: &mut String) {
     agent.push_str(&format!(
         "INSERT INTO session_windows VALUES ('{id}', '{key}', {asked}, {written}, {written}, {ended}, '{status}', NULL);\n"
     ));
+    if *fate == Fate::SettingUp {
+        return;
+    }
     let event = json!({ "type": "message", "message": { "role": "user", "content": "x", "timestamp": asked } });
     agent.push_str(&format!(
         "INSERT INTO transcript_events VALUES ('{id}', 4, '{event}', {written}, NULL);\n"
     ));
     match fate {
-        Fate::CronEnded | Fate::CronRunning => {
+        Fate::CronEnded | Fate::CronRunning | Fate::CronHalfLogged => {
             let detail = json!({ "kind": "cron-run", "sessionId": id });
-            let status = if *fate == Fate::CronEnded { "succeeded" } else { "running" };
+            let logged = *fate == Fate::CronEnded;
+            let (status, ended) = if logged { ("succeeded", &*ended) } else { ("running", "NULL") };
             global.push_str(&format!(
                 "INSERT INTO task_runs VALUES ('t-{id}', 'cron', '', '{key}:run:{id}', 'job', '{status}', {asked}, {asked}, \
                  {ended}, '{detail}');\n"
@@ -86,7 +92,7 @@ fn rows(session: &Session, global: &mut String, agent: &mut String) {
                 "INSERT INTO subagent_runs VALUES ('r-{id}', '{key}', NULL, 'agent:main:main', {asked}, '{payload}');\n"
             ));
         }
-        Fate::Deleted | Fate::Reset | Fate::Kept | Fate::Unrecorded => {}
+        Fate::Deleted | Fate::Reset | Fate::Kept | Fate::SettingUp | Fate::Unrecorded => {}
     }
 }
 
@@ -101,7 +107,8 @@ pub(super) fn tasks(state: &Path, sessions: &[Session]) {
         let end = (written + 20).to_string();
         let (runtime, key, ended) = match fate {
             Fate::CronEnded => ("cron", String::new(), end),
-            Fate::CronRunning => ("cron", String::new(), "NULL".to_owned()),
+            Fate::CronRunning | Fate::CronHalfLogged => ("cron", String::new(), "NULL".to_owned()),
+            Fate::SettingUp => ("cli", format!("agent:main:explicit:{id}"), "NULL".to_owned()),
             Fate::SubAgentSettled | Fate::SubAgentUntold | Fate::Deleted => {
                 ("subagent", format!("agent:main:subagent:{id}"), end)
             }

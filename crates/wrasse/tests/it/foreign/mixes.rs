@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use wrasse_testkit::foreign_host::Via;
 
-use super::cast::{Cast, Fate, Kind, Must};
+use super::cast::{Cast, Fate, Kind, Must, Plan};
 
 const MIXES: u64 = 200;
 /// Mixes at work at once: they mostly wait for their times to pass.
@@ -30,9 +30,12 @@ impl Dice {
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
     }
 
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.roll(u64::try_from(end).unwrap())).unwrap()
+    }
+
     fn of<T: Copy>(&mut self, choices: &[T]) -> T {
-        let sides = u64::try_from(choices.len()).unwrap();
-        choices[usize::try_from(self.roll(sides)).unwrap()]
+        choices[self.below(choices.len())]
     }
 }
 
@@ -80,42 +83,32 @@ fn nothing_that_is_lived_with_ends_in_two_hundred_mixes() {
 fn play(seed: u64, tally: &Tally) -> Vec<String> {
     let mut dice = Dice::new(seed);
     let mut cast = Cast::new();
-    for _ in 0..=dice.roll(2) {
-        let kind = dice.of(&[
-            Kind::Files,
-            Kind::Files,
-            Kind::Files,
-            Kind::Databases,
-            Kind::Databases,
-            Kind::Claude,
-            Kind::Stranger,
-        ]);
-        cast.enter(kind);
+    let daemons = dice.roll(3) == 0;
+    if daemons {
+        cast.with_daemon();
     }
-    for _ in 0..2 + dice.roll(4) {
-        let actor = usize::try_from(dice.roll(u64::try_from(cast.actors.len()).unwrap())).unwrap();
-        let fate = dice.of(&Fate::ALL);
-        let via = dice.of(&[Via::Pipes, Via::Sockets]);
-        let servers = dice.of(&[&["deaf"][..], &["chain"], &["deaf", "chain"]]);
-        let started = cast.session(actor, fate, via, servers);
-        // By the records it is over, but somebody speaks to it.
-        if dice.roll(5) == 0 {
-            cast.chat(actor, servers[0]);
-            cast.servers[started[0]].must = Must::Live;
-        }
+    hosts(&mut dice, &mut cast);
+    for _ in 0..2 + dice.roll(2) {
+        sessions(&mut dice, &mut cast, daemons);
     }
     if dice.roll(4) == 0 {
-        let server =
-            usize::try_from(dice.roll(u64::try_from(cast.servers.len()).unwrap())).unwrap();
-        cast.lose(server);
+        let server = dice.below(cast.servers.len());
+        // Of an ended run that lost all of its own, what a run without a record started passes for that: this is known
+        // (docs/hosts/openclaw.md).
+        if !cast.servers[server].beside_unrecorded {
+            cast.lose(server);
+        }
     }
     if dice.roll(3) == 0 {
-        cast.bystander();
+        cast.bystander(if daemons { dice.of(&["deaf", "daemon"]) } else { "deaf" });
     }
     cast.record();
+    if dice.roll(8) == 0 {
+        let file = ["agents/main/sessions/sessions.json", "subagents/runs.json", "cron/jobs.json"];
+        cast.tear(dice.below(cast.actors.len()), dice.of(&file));
+    }
     if dice.roll(3) == 0 {
-        let actor = usize::try_from(dice.roll(u64::try_from(cast.actors.len()).unwrap())).unwrap();
-        cast.kill_host(actor);
+        cast.kill_host(dice.below(cast.actors.len()));
     }
     let (report, _) = cast.reap(&["--finished", "--yes"]);
     let wrong: Vec<String> = cast
@@ -132,4 +125,48 @@ fn play(seed: u64, tally: &Tally) -> Vec<String> {
     tally.ended.fetch_add(can.filter(|server| server.gone()).count(), Ordering::Relaxed);
     cast.leave();
     wrong
+}
+
+fn hosts(dice: &mut Dice, cast: &mut Cast) {
+    for number in 0..=dice.roll(2) {
+        let kind = dice.of(&[
+            Kind::Files,
+            Kind::Files,
+            Kind::Files,
+            Kind::Databases,
+            Kind::Databases,
+            Kind::Claude,
+            Kind::Stranger,
+        ]);
+        // The caller's own, whose records are known also when it is dead; or one with a home of its own.
+        if number == 0 && dice.roll(2) == 0 {
+            let home = cast.station.path("home");
+            cast.enter_at(kind, &home);
+        } else {
+            cast.enter(kind);
+        }
+    }
+}
+
+/// One session, or some that are set up at the same time.
+fn sessions(dice: &mut Dice, cast: &mut Cast, daemons: bool) {
+    let some = [&["deaf"][..], &["chain"], &["deaf", "chain"]];
+    let more = [&["daemon"][..], &["deaf", "daemon"], &["chain"]];
+    let servers = dice.of(if daemons { &more } else { &some });
+    let actor = dice.below(cast.actors.len());
+    let plans: Vec<Plan<'_>> = (0..dice.of(&[1, 1, 1, 2, 2, 3]))
+        .map(|_| Plan {
+            actor: if dice.roll(4) == 0 { dice.below(cast.actors.len()) } else { actor },
+            fate: dice.of(&Fate::ALL),
+            via: dice.of(&[Via::Pipes, Via::Sockets]),
+            servers,
+        })
+        .collect();
+    let started = cast.together(&plans);
+    // By the records it is over, but somebody speaks to it.
+    if dice.roll(5) == 0 {
+        let last = plans.len() - 1;
+        cast.chat(plans[last].actor, servers[0]);
+        cast.servers[started[last * servers.len()]].must = Must::Live;
+    }
 }

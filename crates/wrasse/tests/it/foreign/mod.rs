@@ -3,6 +3,8 @@
 
 mod cases;
 mod cast;
+mod daemons;
 mod database;
 mod mixes;
+mod store;
 mod untouched;
