@@ -103,7 +103,8 @@ fn kill(pid: u32) {
 /// Those that could hurt others say no, and stay servers.
 #[test]
 fn the_dangerous_ones_refuse_here() {
-    for args in [&["f-killall"][..], &["f-killall", "1"], &["f-stop-guardian"]] {
+    // Never `f-killall 1` here: below a Wrasse that is PID 1 a single condition would be left that refuses.
+    for args in [&["f-killall"][..], &["f-stop-guardian"]] {
         let mut server = Spoken::start(args);
         server.call("echo");
         let answer = server.hear().unwrap();

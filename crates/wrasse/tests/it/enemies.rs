@@ -36,6 +36,7 @@ fn a_server_that_kills_everybody_ends_itself() {
         let mut killer = station.fixture(Mode::KillAll);
         // The stage: the warden, which is PID 1 in there and cannot be killed from below.
         killer["args"] = json!(["f-killall", "1"]);
+        killer["env"] = json!({ "KILLALL_MAY_EMPTY": "${KILLALL_MAY_EMPTY}" });
         let servers = json!({ "killer": killer, "fix": station.fixture(Mode::Ok),
             "deaf": station.fixture(Mode::TermDeaf), "daemon": station.fixture(Mode::Daemon) });
         let started = station.path("work").join("started");
@@ -48,7 +49,10 @@ fn a_server_that_kills_everybody_ends_itself() {
                 { "when": { "last": "user", "text": "kill" }, "reply": { "calls": [call("killer", "echo")] } },
             ], "otherwise": { "text": "done" } }),
         );
-        station.set_launcher(launcher);
+        // What is PID 1 there names the namespace, and nobody else does.
+        let name = "[ $$ = 1 ] && KILLALL_MAY_EMPTY=$(readlink /proc/self/ns/pid) && \
+            export KILLALL_MAY_EMPTY && exec \"$@\"";
+        station.set_launcher(&[launcher, &["sh", "-c", name, "sh"]].concat());
         station.start();
         hold(&station);
         let launched = station.warden.take().unwrap();
