@@ -19,6 +19,7 @@ pub mod oracle;
 pub mod processes;
 pub mod pulse;
 pub mod rpc;
+pub mod signals;
 pub mod soak;
 pub mod station;
 pub mod storm;

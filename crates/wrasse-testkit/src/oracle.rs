@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::processes::{Process, descendants};
 use crate::pulse::Pulse;
+use crate::signals;
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Request {
@@ -154,6 +155,7 @@ impl Oracle {
         reason = "the oracle stands outside the program under test"
     )]
     pub fn start(program: &Path) -> Self {
+        signals::heed();
         let mut child = Command::new(program)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

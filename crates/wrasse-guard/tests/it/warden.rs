@@ -25,6 +25,7 @@ impl Wardened {
     /// Runs `before` in a shell that then becomes a warden, by exec, above `gateway`, a script.
     /// Both run in the scenario's folder.
     fn new(before: &str, gateway: &str) -> Self {
+        wrasse_testkit::signals::heed();
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let folder = tempfile::Builder::new().prefix("wrasse-warden-").tempdir().unwrap();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -7,8 +7,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wrasse_testkit::processes;
 use wrasse_testkit::station::{eventually, free_port};
+use wrasse_testkit::{processes, signals};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -21,6 +21,7 @@ struct Spoken {
 
 #[expect(clippy::disallowed_methods, reason = "the kit's own programs")]
 fn fixture(args: &[&str]) -> Command {
+    signals::heed();
     let mut command = Command::new(env!("CARGO_BIN_EXE_wrasse-fixture"));
     command.args(args).stderr(Stdio::null());
     command
