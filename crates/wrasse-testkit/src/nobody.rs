@@ -1,13 +1,34 @@
-//! Running one of the kit's programs again as an ordinary user without any privilege.
+//! Being another user: whether that can be had, and running one of the kit's programs again as one without any privilege.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
+use crate::station::text;
+
 const NOBODY: u32 = 65_534;
 const PROGRAMS: [&str; 5] =
     ["wrasse", "wrasse-fixture", "wrasse-oracle", "wrasse-storm", "wrasse-soak"];
+
+/// Whether we can start a program as this user, and it can then get into this folder, which is open to it. Root may lack
+/// the privilege in a container, and the number in a user namespace; and a folder above may be closed to others.
+///
+/// # Errors
+/// What stands in the way.
+#[expect(clippy::disallowed_methods, reason = "asks the machine")]
+pub fn can_be(uid: u32, folder: &Path) -> Result<(), String> {
+    if rustix::process::getuid().as_raw() == uid {
+        return Err(format!("this is the user {uid} already"));
+    }
+    let mut program = Command::new("sh");
+    program.args(["-c", "cd \"$0\""]).arg(folder).current_dir("/").gid(uid).uid(uid);
+    match program.output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(text(&output.stderr).trim().to_owned()),
+        Err(error) => Err(format!("nobody can become the user {uid} here: {error}")),
+    }
+}
 
 /// Copies the programs to where an ordinary user may read them, and runs this one again as such a user.
 /// A file named after `--record` is opened for everybody to write.

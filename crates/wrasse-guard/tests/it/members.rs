@@ -10,6 +10,7 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 use wrasse_guard::protocol::{Event, Order};
+use wrasse_testkit::{namespace::permits, nobody::can_be};
 
 use crate::{
     harness::{Guarded, image, install},
@@ -28,6 +29,13 @@ fn skipped(test: &str, why: &str) {
     use std::io::Write as _;
     // Past the capture of the test harness, which shows nothing of a test that passes.
     let _unheard = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+}
+
+/// A folder into which everybody may look.
+fn open_folder() -> tempfile::TempDir {
+    let folder = tempfile::Builder::new().prefix("wrasse-guard-").tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    folder
 }
 
 fn python() -> PathBuf {
@@ -181,11 +189,10 @@ fn cpu_ticks(pid: u32) -> u64 {
 #[test]
 fn a_member_of_another_user_is_reported_and_waited_for() {
     const TEST: &str = "a_member_of_another_user_is_reported_and_waited_for";
-    if !rustix::process::geteuid().is_root() {
-        return skipped(TEST, "only root can make a program of another user");
+    let folder = open_folder();
+    if let Err(why) = can_be(NOBODY, folder.path()) {
+        return skipped(TEST, &why);
     }
-    let folder = tempfile::Builder::new().prefix("wrasse-guard-").tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let (guard, other) = (folder.path().join("guard"), folder.path().join("other"));
     install(image(), &guard, 0o755);
     install(&python(), &other, 0o4755);
@@ -240,25 +247,20 @@ fn a_member_of_another_user_is_reported_and_waited_for() {
 #[test]
 fn a_member_that_proc_hides_ends() {
     const TEST: &str = "a_member_that_proc_hides_ends";
-    if std::env::var_os(MARK).is_some() || !rustix::process::geteuid().is_root() {
-        return skipped(TEST, "only root can mount /proc so");
+    let folder = open_folder();
+    let inside = format!(
+        "mount --make-rprivate / && mount -t proc -o hidepid=2 proc /proc && \
+         exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups \"$@\""
+    );
+    let launcher = ["unshare", "-m", "sh", "-c", &inside, "sh"];
+    if let Err(why) = can_be(NOBODY, folder.path()).and_then(|()| permits(&launcher)) {
+        return skipped(TEST, &why);
     }
-    let folder = tempfile::Builder::new().prefix("wrasse-guard-").tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let own = folder.path().join("it");
     install(&std::env::current_exe().unwrap(), &own, 0o755);
-    let role = format!(
-        "mount --make-rprivate / && mount -t proc -o hidepid=2 proc /proc || exit 99; \
-         exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups {} --exact members::hidden_role --nocapture",
-        own.display()
-    );
-    let run = |script: &str| {
-        Command::new("unshare").args(["-m", "sh", "-c", script]).env(MARK, "1").status()
-    };
-    let status = run(&role).unwrap();
-    if status.code() == Some(99) {
-        return skipped(TEST, "no mount may be made here");
-    }
+    let mut command = Command::new(launcher[0]);
+    command.args(&launcher[1..]).arg(own).args(["--exact", "members::hidden_role", "--nocapture"]);
+    let status = command.env(MARK, "1").status().unwrap();
     assert!(status.success(), "{status}");
 }
 

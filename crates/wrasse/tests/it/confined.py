@@ -12,6 +12,9 @@ import sys
 
 libc = ctypes.CDLL(None, use_errno=True)
 
+# The exit status where the confinement cannot be had.
+CANNOT = 99
+
 CLONE_NEWNS = 0x20000
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
 PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 22, 24, 38
@@ -104,18 +107,34 @@ def install(lines):
     code = b"".join(struct.pack("=HBBI", *line) for line in lines)
     buffer = ctypes.create_string_buffer(code)
     header = struct.pack("@HxxxxxxQ", len(lines), ctypes.addressof(buffer))
-    check(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0), "seccomp")
+    if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0) != 0:
+        # Whoever has no CAP_SYS_ADMIN may do so once nothing can give it privileges.
+        check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no new privileges")
+        check(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0), "seccomp")
+
+
+def writable_cgroups():
+    with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+        lines = [line.split() for line in mounts]
+    cgroups = [fields for fields in lines if fields[fields.index("-") + 1] in ("cgroup", "cgroup2")]
+    return [fields[4] for fields in cgroups if "ro" not in fields[5].split(",")]
 
 
 def cgroups_read_only():
-    check(libc.unshare(CLONE_NEWNS), "unshare")
+    if not writable_cgroups():
+        return
+    if libc.unshare(CLONE_NEWNS) != 0:
+        print("confined.py: cgroups may be written here, and no mount may be made", file=sys.stderr)
+        sys.exit(CANNOT)
     check(libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None), "make mounts private")
-    with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
-        for line in mounts:
-            fields = line.split()
-            if fields[fields.index("-") + 1] in ("cgroup", "cgroup2"):
-                flags = MS_REMOUNT | MS_BIND | MS_RDONLY
-                check(libc.mount(None, fields[4].encode(), None, flags, None), f"remount {fields[4]}")
+    for path in writable_cgroups():
+        flags = MS_REMOUNT | MS_BIND | MS_RDONLY
+        check(libc.mount(None, path.encode(), None, flags, None), f"remount {path}")
+
+
+def permitted():
+    with open("/proc/self/status", encoding="utf-8") as status:
+        return int(next(line for line in status if line.startswith("CapPrm:")).split()[1], 16)
 
 
 def keep(capabilities):
@@ -124,7 +143,7 @@ def keep(capabilities):
             if number not in capabilities:
                 # Refused where it is not there to be dropped.
                 libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0)
-    mask = sum(1 << number for number in capabilities)
+    mask = sum(1 << number for number in capabilities) & permitted()
     data = struct.pack("=6I", mask, mask, 0, 0, 0, 0)
     check(libc.capset(struct.pack("=Ii", CAPABILITY_VERSION_3, 0), data), "capset")
 
@@ -145,6 +164,5 @@ if os.geteuid() == 0:
         os.setgid(user)
         os.setuid(user)
 if os.geteuid() != 0:
-    check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no new privileges")
     install(filter_lines)
 os.execvp(words[0], words)
