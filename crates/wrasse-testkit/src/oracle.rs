@@ -47,8 +47,12 @@ pub fn serve() -> ExitCode {
             Ok(request) => answer(request, &mut exits),
             Err(error) => Answer::Fault(error.to_string()),
         };
-        println!("{}", serde_json::to_string(&answer).unwrap());
-        drop(std::io::stdout().flush());
+        // Whoever asked may be dead: what it started is ended all the same.
+        let mut out = std::io::stdout().lock();
+        let written = writeln!(out, "{}", serde_json::to_string(&answer).unwrap());
+        if written.and_then(|()| out.flush()).is_err() {
+            break;
+        }
     }
     let own = std::process::id();
     for _ in 0..1000 {

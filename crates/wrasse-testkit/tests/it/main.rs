@@ -260,3 +260,26 @@ fn a_fake_container_outlives_its_client() {
     assert_eq!(listed(), "");
     drop(daemon);
 }
+
+/// Who asked was killed before it read the answer; what the oracle started ends nevertheless.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the kit's own program")]
+fn an_oracle_that_nobody_hears_ends_what_it_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut oracle = Command::new(env!("CARGO_BIN_EXE_wrasse-oracle"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(oracle.stdout.take());
+    let pid = folder.path().join("pid");
+    let script = format!("echo $$ > {}; exec sleep 1000", pid.display());
+    let request = json!({ "Spawn": { "argv": ["sh", "-c", script], "env": {},
+        "output": folder.path().join("log"), "cwd": "/" } });
+    writeln!(oracle.stdin.as_mut().unwrap(), "{request}").unwrap();
+    // Its input does not end: that nobody hears it is enough.
+    assert!(oracle.wait().unwrap().success());
+    let started = std::fs::read_to_string(pid).unwrap_or_default();
+    assert!(started.trim().parse().ok().and_then(processes::read).is_none(), "{started}");
+}
