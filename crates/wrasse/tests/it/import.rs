@@ -169,7 +169,8 @@ fn the_written_command_serves_the_server() {
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     let output = station.path("work").join("out");
     station.spawn_into(&argv, &output);
-    let mut host = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    // For reading too: to write alone, one would wait for a reader that may have failed to start.
+    let mut host = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
     let mut say = |message: Value| writeln!(host, "{message}").unwrap();
     let answered = |id: u32| {
         let said = std::fs::read_to_string(&output).unwrap_or_default();
