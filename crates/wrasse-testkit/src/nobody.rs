@@ -11,8 +11,8 @@ const NOBODY: u32 = 65_534;
 const PROGRAMS: [&str; 5] =
     ["wrasse", "wrasse-fixture", "wrasse-oracle", "wrasse-storm", "wrasse-soak"];
 
-/// Whether we can start a program as this user, and it can then get into this folder, which is open to it. Root may lack
-/// the privilege in a container, and the number in a user namespace; and a folder above may be closed to others.
+/// Whether we can execute a program in this folder, which is open to it, as this user. Root may lack the privilege in a
+/// container, and the number in a user namespace; and a folder above may be closed to others, or execute nothing.
 ///
 /// # Errors
 /// What stands in the way.
@@ -21,12 +21,15 @@ pub fn can_be(uid: u32, folder: &Path) -> Result<(), String> {
     if rustix::process::getuid().as_raw() == uid {
         return Err(format!("this is the user {uid} already"));
     }
-    let mut program = Command::new("sh");
-    program.args(["-c", "cd \"$0\""]).arg(folder).current_dir("/").gid(uid).uid(uid);
-    match program.output() {
+    let probe = folder.join("probe");
+    // By another process: while one of ours has it open to write, it is not executed.
+    let script = "echo '#!/bin/sh' >\"$0\" && chmod 755 \"$0\"";
+    let made = Command::new("sh").args(["-c", script]).arg(&probe).status();
+    assert!(made.is_ok_and(|status| status.success()), "{}", probe.display());
+    match Command::new(&probe).current_dir("/").gid(uid).uid(uid).output() {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => Err(text(&output.stderr).trim().to_owned()),
-        Err(error) => Err(format!("nobody can become the user {uid} here: {error}")),
+        Err(error) => Err(format!("{} cannot be executed as user {uid}: {error}", probe.display())),
     }
 }
 
@@ -42,6 +45,7 @@ pub fn again(words: &[String]) -> ExitCode {
             .args(words)
             .current_dir(folder.path())
             .env("HOME", folder.path())
+            .env_remove("TMPDIR")
             .gid(NOBODY)
             .uid(NOBODY)
             .status()?;

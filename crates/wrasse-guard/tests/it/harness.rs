@@ -40,7 +40,11 @@ pub(crate) fn fresh_mark() -> u64 {
 /// The guard program as a file named `wrasse-warden`, so that a shell gives it the right name.
 pub(crate) fn image() -> &'static Path {
     static FOLDER: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
-        let folder = tempfile::Builder::new().prefix("wrasse-guard-").tempdir().unwrap();
+        // Nothing may be executed where some machines have their temporary files; another user may not write here.
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("wrasse-guard-");
+        let folder = builder.tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        let folder = folder.or_else(|_| builder.tempdir()).unwrap();
         let path = folder.path().join("wrasse-warden");
         fs::write(&path, IMAGE).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o500)).unwrap();
@@ -117,7 +121,9 @@ impl Guarded {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let folder = tempfile::Builder::new().prefix("wrasse-guard-").tempdir().unwrap();
+        // Without a symbolic link: a shell says where it is without any.
+        let base = std::env::temp_dir().canonicalize().unwrap();
+        let folder = tempfile::Builder::new().prefix("wrasse-guard-").tempdir_in(base).unwrap();
         Guarded {
             guardian,
             socket: Some(ours),

@@ -92,7 +92,7 @@ fn play(user: Option<u32>, program: &Path) {
     command.arg(script);
     if let Some(user) = user {
         command.args(["--user", &user.to_string()]);
-        command.env("HOME", program.parent().unwrap());
+        command.env("HOME", program.parent().unwrap()).env_remove("TMPDIR");
     }
     let mut child = command
         .arg(program)

@@ -93,6 +93,7 @@ fn limited(test: &str) {
         .args(["--exact", "--nocapture", "--test-threads=1", test])
         .env(LIMITED, "1")
         .env("HOME", folder.path())
+        .env_remove("TMPDIR")
         .current_dir(folder.path())
         .uid(USER)
         .gid(USER)
