@@ -53,12 +53,20 @@ pub fn bins() -> PathBuf {
 /// The longest path to a station that leaves its sockets names that the kernel takes: 107 bytes.
 const BASE_LEN_MAX: usize = 25;
 
-/// Where stations are made: without a symbolic link, since tests compare paths with what the kernel says.
+/// Where stations are made: the first place that is short enough and from which programs may be executed, or at least
+/// short enough. Without a symbolic link, since tests compare paths with what the kernel says.
 fn base() -> PathBuf {
     let temporary = std::env::temp_dir().canonicalize().unwrap();
-    let short = temporary.as_os_str().len() <= BASE_LEN_MAX;
-    let tmp = if short { None } else { Path::new("/tmp").canonicalize().ok() };
-    tmp.unwrap_or(temporary)
+    let target = bins().parent().unwrap().to_owned();
+    let others = [Path::new("/tmp"), Path::new("/var/tmp"), &target];
+    let mut places = vec![temporary.clone()];
+    places.extend(others.iter().filter_map(|place| place.canonicalize().ok()));
+    places.retain(|place| place.as_os_str().len() <= BASE_LEN_MAX);
+    let executes = |place: &&PathBuf| {
+        let system = rustix::fs::statvfs(*place);
+        system.is_ok_and(|it| !it.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
+    };
+    places.iter().find(executes).or(places.first()).cloned().unwrap_or(temporary)
 }
 
 impl Station {
