@@ -1,5 +1,6 @@
 //! What a server may use, with real processes that want more.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -126,7 +127,12 @@ async fn a_tree_with_too_many_processes_is_ended_and_says_so() {
 
 // Pages that a fork shares count once: 5 processes that show 60 MiB each use 60 MiB.
 #[tokio::test]
+#[expect(clippy::print_stderr, reason = "a test that cannot be made here says so by name")]
 async fn shared_pages_are_no_excess() {
+    if !["/usr/bin/perl", "/bin/perl"].iter().any(|perl| Path::new(perl).is_file()) {
+        eprintln!("SKIPPED shared_pages_are_no_excess: there is no perl");
+        return;
+    }
     let tag = Tag::new();
     let script =
         "exec perl -e '$x = \"a\" x (60 << 20); for (1..4) { fork or sleep 300 } sleep 300'";

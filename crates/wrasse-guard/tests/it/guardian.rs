@@ -1,15 +1,20 @@
 //! The guardian, spoken to by the protocol.
 
-use std::{fs, os::unix::process::ExitStatusExt, path::Path, process::ExitStatus};
+use std::{
+    fs,
+    os::unix::{fs::MetadataExt as _, process::ExitStatusExt as _},
+    path::Path,
+    process::ExitStatus,
+};
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal};
 use wrasse_guard::{
     Limits, Spec,
     protocol::{Event, Order, Stage},
 };
 
 use crate::{
-    harness::{Guarded, image, itself},
+    harness::{Guarded, image, itself, skipped},
     witness::{eventually, kill, lives},
 };
 
@@ -62,11 +67,15 @@ fn the_server_inherits_nothing_but_its_stdio() {
 #[test]
 fn a_guardian_is_small() {
     let (mut guarded, _) = Guarded::shell(image(), "exec sleep 1000");
-    let rollup =
-        fs::read_to_string(format!("/proc/{}/smaps_rollup", guarded.guardian.id())).unwrap();
-    let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
-    let kibibytes: u32 = pss.trim().trim_end_matches(" kB").parse().unwrap();
-    assert!(kibibytes <= 64, "{kibibytes} KiB");
+    let field = |file: &str, name: &str| -> u32 {
+        let path = format!("/proc/{}/{file}", guarded.guardian.id());
+        let text = fs::read_to_string(path).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        value.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    let (kibibytes, page) = (field("smaps_rollup", "Pss:"), field("smaps", "KernelPageSize:"));
+    // 64 KiB where pages are the usual ones.
+    assert!(kibibytes <= 16 * page, "{kibibytes} KiB in pages of {page} KiB");
     guarded.send(Order::Kill);
     guarded.finish();
 }
@@ -221,15 +230,59 @@ fn fifty_daemons_and_a_deep_chain_end() {
 
 #[test]
 fn a_tree_of_1600_ends() {
-    let script = "i=0; while [ $i -lt 1600 ]; do sleep 1000 & i=$((i + 1)); done; echo up; wait";
-    let (mut guarded, _) = Guarded::shell(image(), script);
+    let count = spare_processes().min(1600);
+    if count < 300 {
+        return skipped("a_tree_of_1600_ends", &format!("{count} processes are to be had"));
+    }
+    let script =
+        format!("i=0; while [ $i -lt {count} ]; do sleep 1000 & i=$((i + 1)); done; echo up; wait");
+    let (mut guarded, _) = Guarded::shell(image(), &script);
     guarded.wait_for("up");
     kill(guarded.guardian.id(), Signal::TERM);
     guarded.send(Order::Kill);
     let (status, reaped) = guarded.finish();
     assert_eq!(status, KILLED);
     // The shell, woken in its wait, may still reap some as they are killed.
-    assert!(reaped > 1500, "{reaped}");
+    assert!(u64::from(reaped) > count - 100, "{reaped} of {count}");
+}
+
+/// How many processes we may start, and leave a few to whatever else runs here.
+fn spare_processes() -> u64 {
+    let read = |path: String| fs::read_to_string(path).unwrap_or_default();
+    let number = |text: String| text.trim().parse::<u64>().ok();
+    let mut spare = vec![];
+    // Every folder above may have a limit of its own; of version 1 or 2, where they are usually mounted.
+    for line in read("/proc/self/cgroup".to_owned()).lines() {
+        let Some((controllers, own)) =
+            line.split_once(':').and_then(|(_, line)| line.split_once(':'))
+        else {
+            continue;
+        };
+        let mount = if controllers == "pids" { "/sys/fs/cgroup/pids" } else { "/sys/fs/cgroup" };
+        for folder in Path::new(own).ancestors() {
+            let file = |name: &str| format!("{mount}{}/{name}", folder.display());
+            if let Some(max) = number(read(file("pids.max"))) {
+                spare.push(max.saturating_sub(number(read(file("pids.current"))).unwrap_or(0)));
+            }
+        }
+    }
+    // Void for root.
+    if !rustix::process::geteuid().is_root() {
+        let limit = rustix::process::getrlimit(Resource::Nproc).current;
+        spare.extend(limit.map(|limit| limit.saturating_sub(threads_of_ours())));
+    }
+    spare.into_iter().min().unwrap_or(u64::MAX).saturating_sub(200)
+}
+
+/// How many threads our user has, as far as we see.
+fn threads_of_ours() -> u64 {
+    let own = rustix::process::getuid().as_raw();
+    let is_ours = |path: &Path| fs::metadata(path).is_ok_and(|it| it.uid() == own);
+    let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let threads = processes
+        .filter(|path| is_ours(path))
+        .map(|path| fs::read_dir(path.join("task")).map_or(0, |tasks| tasks.count() as u64));
+    threads.sum()
 }
 
 #[test]

@@ -75,11 +75,27 @@ pub(crate) fn itself() -> PathBuf {
 
 const ARGV0: &str = "wrasse-guardian test";
 
+pub(crate) fn skipped(test: &str, why: &str) {
+    use std::io::Write as _;
+    // Past the capture of the test harness, which shows nothing of a test that passes.
+    let _unheard = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+}
+
+pub(crate) fn python() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    let mut found = std::env::split_paths(&path).map(|folder| folder.join("python3"));
+    let found = found.find(|file| file.is_file()).unwrap();
+    // A manager of versions puts a script there: ask the program itself.
+    let asked = Command::new(found).args(["-c", "import sys; print(sys.executable)"]).output();
+    PathBuf::from(String::from_utf8(asked.unwrap().stdout).unwrap().trim())
+}
+
 /// A command that executes another one, given as its name and its path, where the kernel lacks something.
 pub(crate) fn refusing(rules: &[&str]) -> Command {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wrasse-testkit/refuse.py");
-    let mut command = Command::new("/usr/bin/env");
-    command.arg("python3").arg(script).args(rules).arg("--");
+    // By its path: a guardian's environment is empty.
+    let mut command = Command::new(python());
+    command.arg(script).args(rules).arg("--");
     command
 }
 

@@ -149,7 +149,7 @@ fn members(leaf: &Path) -> Vec<u32> {
 fn a_leaf_holds_the_tree_and_dies_with_it() {
     let Some(leaf) = leaf() else { return };
     let mut guarded = Guarded::new(image());
-    let script = "(setsid sh -c 'trap \"\" HUP TERM; echo up; sleep 1000' &); read line";
+    let script = "(setsid sh -c 'trap \"\" HUP TERM; echo up; sleep 1000; :' &); read line";
     send(&mut guarded, script, Limits::default(), &leaf);
     let (at_ready, refused, pid) = start(&mut guarded);
     assert_eq!((at_ready.0, refused.0), (0, 0));

@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use wrasse_guard::protocol::{Event, Order};
 use wrasse_testkit::{namespace::permits, nobody::can_be};
 
 use crate::{
-    harness::{Guarded, image, install},
+    harness::{Guarded, image, install, python, skipped},
     witness::{eventually, kill, lives, state},
 };
 
@@ -25,26 +25,11 @@ const PRELUDE: &str = "import ctypes,os,platform,signal,sys,threading,time\n\
     x86=platform.machine()=='x86_64'\n\
     up=lambda: os.write(1,b'up\\n')\n";
 
-fn skipped(test: &str, why: &str) {
-    use std::io::Write as _;
-    // Past the capture of the test harness, which shows nothing of a test that passes.
-    let _unheard = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
-}
-
 /// A folder into which everybody may look.
 fn open_folder() -> tempfile::TempDir {
     let folder = tempfile::Builder::new().prefix("wrasse-guard-").tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     folder
-}
-
-fn python() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap();
-    let mut found = std::env::split_paths(&path).map(|folder| folder.join("python3"));
-    let found = found.find(|file| file.is_file()).unwrap();
-    // A manager of versions puts a script there: ask the program itself.
-    let asked = Command::new(found).args(["-c", "import sys; print(sys.executable)"]).output();
-    PathBuf::from(String::from_utf8(asked.unwrap().stdout).unwrap().trim())
 }
 
 /// A tree whose leader starts a member that runs `script` in a session of its own, and waits.
