@@ -2,7 +2,9 @@
 
 use wrasse_contain::{Guard, Ladder};
 
-use crate::support::{INSTALLATION, PATIENCE, Tag, containment, launch, shell, start, state_dir};
+use crate::support::{
+    INSTALLATION, PATIENCE, Tag, containment, launch, notes_of_the_kernel, shell, start, state_dir,
+};
 
 #[tokio::test]
 async fn every_source_contains() {
@@ -19,7 +21,7 @@ async fn every_source_contains() {
         assert_eq!(report.guard, word);
         assert!(report.rlimit_mark && report.subreaper, "{report:?}");
         assert_eq!(report.layers, ["floor"]);
-        assert!(report.notes.is_empty(), "{report:?}");
+        assert_eq!(report.notes, notes_of_the_kernel(&report), "{report:?}");
 
         let tag = Tag::new();
         let tree = launch(&containment, shell(&tag, "setsid sleep 300 & exec cat")).await;

@@ -7,7 +7,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use wrasse_contain::{ContainOptions, Contained, Containment, Guard, Limits, SpawnSpec};
+use wrasse_contain::{
+    ContainOptions, ContainReport, Contained, Containment, Guard, Limits, SpawnSpec,
+};
 
 /// Longer than anything takes on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,6 +25,12 @@ pub(crate) fn state_dir() -> PathBuf {
 
 pub(crate) fn start(guard: Guard, installation: u16) -> Containment {
     Containment::start(ContainOptions { state_dir: state_dir(), guard, installation }).unwrap()
+}
+
+/// What a containment notes where nothing is degraded but what this kernel lacks.
+pub(crate) fn notes_of_the_kernel(report: &ContainReport) -> Vec<String> {
+    let missing = report.floor.iter().filter(|prerequisite| !prerequisite.works);
+    missing.map(|missing| format!("no {}: {}", missing.name, missing.without)).collect()
 }
 
 /// The containment that the tests of this process share. Must be called inside a runtime.
@@ -120,6 +128,9 @@ pub(crate) fn scenario_command(scenario: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["--exact", "scenario::entry", "--nocapture", "--test-threads=1"])
+        // The tests themselves may run below a Wrasse.
+        .env_remove("WRASSE_WARDEN")
+        .env_remove("WRASSE_MARK")
         .env(crate::scenario::VARIABLE, scenario);
     command
 }

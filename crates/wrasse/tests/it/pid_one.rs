@@ -115,9 +115,12 @@ fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
+/// Not there without CONFIG_CHECKPOINT_RESTORE.
+const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
+
 /// The next process to be made gets this number, unless it is taken.
 fn next_pid(pid: u32) {
-    std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
+    std::fs::write(LAST_PID, (pid - 1).to_string()).unwrap();
 }
 
 /// guarantee G5; failure mode J5: every number of a dead gateway, its warden, guardian and servers belongs to somebody else by
@@ -125,6 +128,10 @@ fn next_pid(pid: u32) {
 #[test]
 fn strangers_that_have_the_numbers_of_the_dead_live() {
     if is_inside() {
+        if let Err(error) = std::fs::metadata(LAST_PID) {
+            eprintln!("SKIPPED strangers_that_have_the_numbers_of_the_dead_live: {error}");
+            return;
+        }
         strangers_with_the_numbers_of(Dead::Everybody);
         strangers_with_the_numbers_of(Dead::AllButTheDaemon);
     } else {
