@@ -19,12 +19,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Excess, Limits, Resource, process};
 
+mod found;
+
+pub(crate) use found::left_over;
+
 const PREFIX: &str = "wrasse-";
 /// What limits trees, of what the kernel may have.
 const CONTROLLERS: [&str; 2] = ["memory", "pids"];
 /// The kernel counts threads, of which a runtime such as node has a dozen in each process: this many tasks are allowed
 /// for each process. It bounds a fork bomb between two ticks; the tick counts processes.
 const TASKS_PER_PROCESS: u32 = 64;
+
+/// Numbers the leaves of this process, which may have several containments.
+static LEAVES: AtomicU64 = AtomicU64::new(0);
 
 /// Which layers are used above the floor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,7 +52,6 @@ pub(crate) struct Leaves {
     installation: u16,
     /// Controllers that limit leaves here.
     pub(crate) controllers: Vec<String>,
-    count: AtomicU64,
 }
 
 impl Leaves {
@@ -55,8 +61,7 @@ impl Leaves {
         enter: impl FnOnce(&Path) -> io::Result<()>,
     ) -> io::Result<Self> {
         let parent = own()?;
-        let leaves =
-            Self { controllers: Vec::new(), parent, installation, count: AtomicU64::new(0) };
+        let leaves = Self { controllers: Vec::new(), parent, installation };
         let leaf = leaves.make("probe", &Limits::default())?;
         enter(&leaf.path)?;
         let controllers = leaves.controllers();
@@ -84,7 +89,7 @@ impl Leaves {
     pub(crate) fn make(&self, instance: &str, limits: &Limits) -> io::Result<Leaf> {
         let me = std::process::id();
         let since = process::stat(me).map_or(0, |stat| stat.start_ticks);
-        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let count = LEAVES.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{:04x}-{instance}-{me}-{since}-{count}", self.installation);
         let path = self.parent.join(name);
         std::fs::create_dir(&path)?;
@@ -212,55 +217,6 @@ fn kill(leaf: &Path) {
     }
 }
 
-/// A leaf that is there, and whose.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    path: PathBuf,
-    /// `None` for a probe's.
-    pub(crate) instance: Option<u64>,
-    owner: (u32, u64),
-}
-
-impl Found {
-    fn parse(path: PathBuf, installation: u16) -> Option<Self> {
-        let name = path.file_name()?.to_str()?.strip_prefix(PREFIX)?;
-        let mut parts = name.split('-');
-        let of = u16::from_str_radix(parts.next()?, 16).ok()?;
-        let instance = parts.next()?;
-        let instance = if instance == "probe" { None } else { Some(instance.parse().ok()?) };
-        let owner = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        let _count: u64 = parts.next()?.parse().ok()?;
-        (of == installation && parts.next().is_none()).then_some(Self { path, instance, owner })
-    }
-
-    /// Whether the gateway that made it is gone.
-    fn is_left_over(&self) -> bool {
-        let (pid, start_ticks) = self.owner;
-        process::stat(pid).is_none_or(|stat| stat.start_ticks != start_ticks || stat.zombie)
-    }
-
-    pub(crate) fn members(&self) -> Vec<u32> {
-        let text = std::fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
-        text.lines().filter_map(|line| line.parse().ok()).collect()
-    }
-
-    pub(crate) fn kill(&self) {
-        kill(&self.path);
-    }
-
-    /// Removes it; whether it is gone.
-    pub(crate) fn remove(&self) -> bool {
-        remove(&self.path).is_ok()
-    }
-}
-
-/// The leaves below our own cgroup that a gateway of this installation left when it died.
-pub(crate) fn left_over(installation: u16) -> Vec<Found> {
-    let Ok(entries) = own().and_then(std::fs::read_dir) else { return Vec::new() };
-    let found = entries.flatten().filter_map(|entry| Found::parse(entry.path(), installation));
-    found.filter(Found::is_left_over).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,26 +279,5 @@ mod tests {
         assert_eq!(leaf.excess().unwrap().used, 64 << 20);
         let (_dir, leaf) = fake(&[]);
         assert_eq!(leaf.excess(), None);
-    }
-
-    #[test]
-    fn a_leaf_says_whose_it_is() {
-        let parse = |name: &str| Found::parse(Path::new("/x").join(name), 0x2a);
-        let found = parse("wrasse-002a-17-4711-99-3").unwrap();
-        assert_eq!((found.instance, found.owner), (Some(17), (4711, 99)));
-        assert_eq!(parse("wrasse-002a-probe-4711-99-0").unwrap().instance, None);
-        for other in [
-            "wrasse-002b-17-4711-99-3",
-            "wrasse-002a-17-4711-99",
-            "wrasse-002a-17-4711-99-3-4",
-            "wrasse-002a-x-4711-99-3",
-            "user.slice",
-        ] {
-            assert_eq!(parse(other), None, "{other}");
-        }
-        let me = process::stat(std::process::id()).unwrap();
-        let mine = Found { path: "/x".into(), instance: None, owner: (me.pid, me.start_ticks) };
-        assert!(!mine.is_left_over());
-        assert!(Found { owner: (me.pid, me.start_ticks + 1), ..mine }.is_left_over());
     }
 }

@@ -170,9 +170,12 @@ pub struct LeafReport {
     pub left: u32,
 }
 
-/// Removes the cgroups that a dead gateway of this installation left below our own cgroup. A leaf with
-/// processes in it is killed when the ledger knows its instance, in this boot, and none of them is older than
-/// the instance's guardian; otherwise it is left alone.
+/// Removes the cgroups that a dead gateway of this installation left below our own cgroup. One with processes in it is
+/// killed when the ledger knows its instance, in this boot, none of them is older than the instance's guardian, and none
+/// carries the mark of another tree alone; otherwise it is left alone.
+///
+/// That it is in the leaf proves a process ours, better than a mark does: it was born there, below our guardian, or was
+/// moved there by somebody who may do as he likes with it; and unlike a mark, a process cannot take the leaf off.
 pub async fn leaves(
     installation: u16,
     proof: impl Fn(u64) -> Option<LeaseProof> + Send + 'static,
@@ -191,12 +194,12 @@ fn sweep_leaves(installation: u16, proof: impl Fn(u64) -> Option<LeaseProof>) ->
         let members = leaf.members();
         let proof = leaf.instance.and_then(&proof).filter(|proof| proof.boot_id == boot_id);
         let ours = proof.is_some_and(|proof| {
-            let not_older = |pid: &u32| {
-                process::stat(*pid)
-                    .is_none_or(|stat| stat.start_ticks >= proof.guardian_start_ticks)
-            };
-            members.iter().all(not_older)
+            members.iter().all(|pid| leaf.agrees(*pid, proof.guardian_start_ticks))
         });
+        if !ours && !members.is_empty() {
+            let path = leaf.path.display();
+            tracing::warn!(%path, ?members, "not all in this cgroup are proven ours: only what is marked is ended");
+        }
         if ours && !members.is_empty() {
             leaf.kill();
             report.killed += 1;

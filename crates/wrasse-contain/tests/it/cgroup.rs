@@ -113,41 +113,71 @@ async fn the_layer_is_used_only_when_it_is_asked_for() {
     assert_eq!(probed.notes, notes_of_the_kernel(&probed), "{probed:?}");
 }
 
-// What a dead gateway left: leaves without anybody go, with somebody only by proof.
+/// A process that nobody contains, with this mark in its environment. The limit that it inherits from this process says
+/// 7e57.
+#[expect(clippy::disallowed_methods, reason = "a leftover is deliberately not contained")]
+fn loose(containment: &Containment, mark: Option<&str>) -> std::process::Child {
+    let mut sleep = std::process::Command::new("sleep");
+    sleep.arg("300").env_remove("WRASSE_MARK").envs(mark.map(|mark| ("WRASSE_MARK", mark)));
+    containment.spawn_bystander(|| sleep.spawn()).unwrap()
+}
+
+// What a dead gateway left: leaves without anybody go, with somebody only by proof; and who carries the mark of another
+// tree and not of this one is that other's, whoever moved him here.
+// guarantee G5
 #[tokio::test]
 async fn leaves_of_a_dead_gateway_are_swept_by_proof() {
     let test = "leaves_of_a_dead_gateway_are_swept_by_proof";
     let Some(containment) = with_leaves(test) else { return };
     let ours = cgroup(std::process::id());
-    let start = |instance: u64| {
-        let mut spec = shell(&Tag::new(), "exec cat");
-        spec.instance = instance;
-        spec
-    };
-    let (known, unknown) =
-        (launch(&containment, start(1)).await, launch(&containment, start(2)).await);
+    let since = launch(&containment, shell(&Tag::new(), "exec cat")).await;
+    let (boot_id, guardian_start_ticks) = (since.guardian().boot_id, since.guardian().start_ticks);
     // Their processes stand in leaves whose gateway, by name and start time, is no more.
-    let orphaned = |instance: u64, pid: Option<u32>| {
+    let orphaned = |instance: u64| {
         let leaf = ours.join(format!("wrasse-{SWEPT:04x}-{instance}-4194303-1-0"));
         std::fs::create_dir(&leaf).unwrap();
-        if let Some(pid) = pid {
-            std::fs::write(leaf.join("cgroup.procs"), pid.to_string()).unwrap();
-        }
         leaf
     };
-    let leaves =
-        [orphaned(1, Some(known.pid())), orphaned(2, Some(unknown.pid())), orphaned(3, None)];
-    let boot_id = known.guardian().boot_id;
-    let guardian_start_ticks = known.guardian().start_ticks;
+    let mut held = Vec::new();
+    let mut occupied = |instance: u64, mark: Option<&str>| {
+        let (leaf, child) = (orphaned(instance), loose(&containment, mark));
+        std::fs::write(leaf.join("cgroup.procs"), child.id().to_string()).unwrap();
+        held.push((leaf, child));
+    };
+    // Ours, one of them below a Wrasse of its own.
+    occupied(1, Some("5ceb:1"));
+    occupied(2, Some("5ceb:2,0001:9"));
+    // Not in the ledger; another instance's; another installation's.
+    occupied(3, Some("5ceb:3"));
+    occupied(4, Some("5ceb:1"));
+    occupied(5, None);
+    // One below it counts like one in it.
+    let below = orphaned(6).join("inner");
+    std::fs::create_dir(&below).unwrap();
+    let inner = loose(&containment, None);
+    std::fs::write(below.join("cgroup.procs"), inner.id().to_string()).unwrap();
+    held.push((below.clone(), inner));
+    let empty = orphaned(7);
     let proof = move |instance| {
         let boot_id = boot_id.clone();
-        (instance == 1).then_some(sweep::LeaseProof { guardian_start_ticks, boot_id })
+        (instance != 3).then_some(sweep::LeaseProof { guardian_start_ticks, boot_id })
     };
     let report = sweep::leaves(SWEPT, proof).await;
-    assert_eq!((report.removed, report.killed, report.left), (2, 1, 1));
-    assert_eq!(leaves.each_ref().map(|leaf| leaf.exists()), [false, true, false]);
-    assert!(unknown.exited().now().is_none());
-    assert!(known.kill().await.proven_empty);
-    assert!(unknown.kill().await.proven_empty);
-    std::fs::remove_dir(&leaves[1]).unwrap();
+    assert_eq!((report.removed, report.killed, report.left), (3, 2, 4));
+    let stays: Vec<bool> = held.iter().map(|(leaf, _)| leaf.exists()).collect();
+    assert_eq!(stays, [false, false, true, true, true, true]);
+    assert!(!empty.exists());
+    let mut lives = Vec::new();
+    for (leaf, mut child) in held {
+        let ended = !leaf.exists() && child.wait().is_ok();
+        lives.push(!ended && child.try_wait().unwrap().is_none());
+        if !ended {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            std::fs::remove_dir(&leaf).unwrap();
+        }
+    }
+    assert_eq!(lives, stays, "and nobody was hit beside");
+    std::fs::remove_dir(below.parent().unwrap()).unwrap();
+    assert!(since.kill().await.proven_empty);
 }
