@@ -5,7 +5,8 @@
 //! started, held and ended as it would be without.
 //!
 //! ```text
-//! <our own cgroup>/                        the gateway, its guardians
+//! <the cgroup we were started in>/         the gateway, its guardians, the warden
+//! ├ wrasse-self/                           these instead, where the kernel shall keep limits: see `home.rs`
 //! └ wrasse-<installation>-<instance>-<our pid>-<our start>-<n>/     one tree, without its guardian
 //! ```
 //!
@@ -20,12 +21,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::{Excess, Limits, Resource, process};
 
 mod found;
+mod home;
 
 pub(crate) use found::left_over;
+pub(crate) use home::{base, step_aside};
 
 const PREFIX: &str = "wrasse-";
 /// What limits trees, of what the kernel may have.
-const CONTROLLERS: [&str; 2] = ["memory", "pids"];
+pub(crate) const CONTROLLERS: [&str; 2] = ["memory", "pids"];
 /// The kernel counts threads, of which a runtime such as node has a dozen in each process: this many tasks are allowed
 /// for each process. It bounds a fork bomb between two ticks; the tick counts processes.
 const TASKS_PER_PROCESS: u32 = 64;
@@ -52,6 +55,8 @@ pub(crate) struct Leaves {
     installation: u16,
     /// Controllers that limit leaves here.
     pub(crate) controllers: Vec<String>,
+    /// Why there is none, and what would help.
+    pub(crate) uncontrolled: Option<String>,
 }
 
 impl Leaves {
@@ -60,29 +65,13 @@ impl Leaves {
         installation: u16,
         enter: impl FnOnce(&Path) -> io::Result<()>,
     ) -> io::Result<Self> {
-        let parent = own()?;
-        let leaves = Self { controllers: Vec::new(), parent, installation };
+        let parent = base()?;
+        let leaves = Self { parent, installation, controllers: Vec::new(), uncontrolled: None };
         let leaf = leaves.make("probe", &Limits::default())?;
         enter(&leaf.path)?;
-        let controllers = leaves.controllers();
         leaf.close();
-        Ok(Self { controllers, ..leaves })
-    }
-
-    /// Hands the controllers down, where that is allowed, and returns those that leaves then have.
-    fn controllers(&self) -> Vec<String> {
-        let read = |name: &str| std::fs::read_to_string(self.parent.join(name)).unwrap_or_default();
-        let there = read("cgroup.controllers");
-        for name in CONTROLLERS.iter().filter(|name| has_word(&there, name)) {
-            // Refused while there are processes in a cgroup that is not the root: then the tick enforces.
-            if let Err(error) =
-                std::fs::write(self.parent.join("cgroup.subtree_control"), format!("+{name}"))
-            {
-                tracing::debug!(%error, name, "a cgroup controller cannot be handed down");
-            }
-        }
-        let handed = read("cgroup.subtree_control");
-        CONTROLLERS.iter().filter(|name| has_word(&handed, name)).map(|&name| name.into()).collect()
+        let (controllers, uncontrolled) = home::hand_down(&leaves.parent, &CONTROLLERS);
+        Ok(Self { controllers, uncontrolled, ..leaves })
     }
 
     /// Makes the leaf of a tree.
@@ -101,35 +90,6 @@ impl Leaves {
         leaf.limit(limits);
         Ok(leaf)
     }
-}
-
-fn has_word(text: &str, word: &str) -> bool {
-    text.split_ascii_whitespace().any(|found| found == word)
-}
-
-/// The directory of our own cgroup.
-pub(crate) fn own() -> io::Result<PathBuf> {
-    let cgroup = std::fs::read_to_string("/proc/self/cgroup")?;
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-    directory(&cgroup, &mounts)
-        .ok_or_else(|| io::Error::other("no cgroup v2 mount shows our cgroup"))
-}
-
-fn directory(cgroup: &str, mounts: &str) -> Option<PathBuf> {
-    let own = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
-    if own.contains("/..") || own.ends_with(" (deleted)") {
-        return None;
-    }
-    mounts.lines().find_map(|line| {
-        let (before, after) = line.split_once(" - ")?;
-        if after.split(' ').next() != Some("cgroup2") {
-            return None;
-        }
-        let mut fields = before.split(' ').skip(3);
-        let (root, mount) = (fields.next()?, fields.next()?);
-        let below = Path::new(own).strip_prefix(root).ok()?;
-        Some(Path::new(mount).join(below))
-    })
 }
 
 /// One leaf. Removed when it is dropped, unless somebody is in it.
@@ -220,24 +180,6 @@ fn kill(leaf: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn our_cgroup_is_found_below_its_mount() {
-        let hybrid = "24 1 0:21 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
-                      33 24 0:30 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
-        let bound = "33 24 0:30 /docker/x /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw\n";
-        for (cgroup, mounts, want) in [
-            ("1:cpu:/\n0::/\n", hybrid, Some("/sys/fs/cgroup/unified/")),
-            ("0::/a.slice/b.service\n", hybrid, Some("/sys/fs/cgroup/unified/a.slice/b.service")),
-            ("0::/docker/x\n", bound, Some("/sys/fs/cgroup/")),
-            ("0::/elsewhere\n", bound, None),
-            ("0::/../b\n", hybrid, None),
-            ("1:cpu:/\n", hybrid, None),
-            ("0::/\n", "24 1 0:21 / /sys rw - sysfs sysfs rw\n", None),
-        ] {
-            assert_eq!(directory(cgroup, mounts), want.map(PathBuf::from), "{cgroup}");
-        }
-    }
 
     /// A directory as the kernel shows one whose controllers are handed down, or are not.
     fn fake(files: &[(&str, &str)]) -> (tempfile::TempDir, Leaf) {

@@ -168,6 +168,7 @@ impl Containment {
                 .as_ref()
                 .map(|leaves| leaves.controllers.clone())
                 .unwrap_or_default(),
+            uncontrolled: leaves.as_ref().and_then(|leaves| leaves.uncontrolled.clone()),
             notes,
         };
         Ok(Self {

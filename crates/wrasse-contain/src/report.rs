@@ -21,6 +21,8 @@ pub struct ContainReport {
     pub layers: Vec<String>,
     /// What the kernel limits by the layer `cgroup2`: `memory`, `pids`, or neither.
     pub controllers: Vec<String>,
+    /// Why that is neither, where there is the layer, and what would help.
+    pub uncontrolled: Option<String>,
     /// What is degraded, and why.
     pub notes: Vec<String>,
 }

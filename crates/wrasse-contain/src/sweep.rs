@@ -170,7 +170,7 @@ pub struct LeafReport {
     pub left: u32,
 }
 
-/// Removes the cgroups that a dead gateway of this installation left below our own cgroup. One with processes in it is
+/// Removes the cgroups that a dead gateway of this installation left where we make ours. One with processes in it is
 /// killed when the ledger knows its instance, in this boot, none of them is older than the instance's guardian, and none
 /// carries the mark of another tree alone; otherwise it is left alone.
 ///

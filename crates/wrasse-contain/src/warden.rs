@@ -21,7 +21,7 @@ use wrasse_guard::protocol::{
 };
 
 use crate::image::{self, Program};
-use crate::{ContainError, Guard, cgroup, process, readiness, signal};
+use crate::{ContainError, Guard, Layers, cgroup, process, readiness, signal};
 
 /// The exit code by which the gateway asks its warden to execute it anew.
 pub const EXIT_RESTART: u8 = wrasse_guard::protocol::EXIT_RESTART;
@@ -38,6 +38,9 @@ pub struct WardenExec {
     pub state_dir: PathBuf,
     /// The gateway's full argv, its own name first.
     pub args: Vec<OsString>,
+    /// The layers that the gateway will use. For cgroup v2 the kernel must find this process elsewhere than in the cgroup
+    /// it was launched in, if it is to keep limits.
+    pub layers: Layers,
     /// Variables of the gateway besides those that this process has.
     pub env: Vec<(OsString, OsString)>,
 }
@@ -54,8 +57,13 @@ pub fn exec(how: &WardenExec) -> ContainError {
     });
     let number =
         fd.as_ref().map_or_else(|_| OsString::from("-"), |fd| fd.as_raw_fd().to_string().into());
+    if how.layers != Layers::Floor
+        && let Err(error) = cgroup::step_aside(&cgroup::CONTROLLERS)
+    {
+        tracing::debug!(%error, "this cgroup cannot be left to the leaves");
+    }
     // Where the gateway will make leaves, if it makes any: the warden removes those that it leaves.
-    let leaves = cgroup::own().map_or_else(|_| OsString::from("-"), PathBuf::into_os_string);
+    let leaves = cgroup::base().map_or_else(|_| OsString::from("-"), PathBuf::into_os_string);
     let own = [number, leaves, path.into_os_string()];
     let become_warden = |program: &Program| Err(exec_program(program, &own, how));
     match image::locate(how.guard, &how.state_dir, &mut Vec::new(), become_warden) {

@@ -41,6 +41,8 @@ pub const GUARDIAN_ROLE: &str = "guardian";
 pub const WARDEN_NAME: &str = "wrasse-warden";
 /// `argv[1]` of a warden.
 pub const WARDEN_ROLE: &str = "warden";
+/// The cgroup v2 directory that warden, gateway and guardians are in where they stepped aside for the leaves.
+pub const ASIDE: &core::ffi::CStr = c"wrasse-self";
 
 const KIND_SPEC: u8 = 1;
 const KIND_GO: u8 = 2;

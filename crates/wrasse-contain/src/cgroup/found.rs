@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{PREFIX, kill, own, remove};
+use super::{PREFIX, base, kill, remove};
 use crate::{mark, process, sweep};
 
 /// A leaf that is there, and whose.
@@ -80,9 +80,9 @@ fn members_of(cgroup: &Path, members: &mut Vec<u32>) {
     }
 }
 
-/// The leaves below our own cgroup that a gateway of this installation left when it died.
+/// The leaves beside us that a gateway of this installation left when it died.
 pub(crate) fn left_over(installation: u16) -> Vec<Found> {
-    let Ok(entries) = own().and_then(std::fs::read_dir) else { return Vec::new() };
+    let Ok(entries) = base().and_then(std::fs::read_dir) else { return Vec::new() };
     let found = entries.flatten().filter_map(|entry| Found::parse(entry.path(), installation));
     found.filter(Found::is_left_over).collect()
 }

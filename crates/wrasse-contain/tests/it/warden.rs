@@ -5,8 +5,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use wrasse_contain::Guard;
 use wrasse_contain::warden::{self, WardenExec};
+use wrasse_contain::{Guard, Layers};
 
 use crate::support::{PATIENCE, again, containment, signal, state_dir};
 
@@ -20,7 +20,13 @@ pub(crate) fn become_warden() {
     let args = ["gateway", "--exact", "scenario::entry", "--nocapture", "--test-threads=1"];
     // Under the warden this program plays another part; the environment is passed through.
     let args = args.map(std::ffi::OsString::from).to_vec();
-    let error = warden::exec(&WardenExec { guard, state_dir: state_dir(), args, env: Vec::new() });
+    let error = warden::exec(&WardenExec {
+        guard,
+        layers: Layers::Probe,
+        state_dir: state_dir(),
+        args,
+        env: Vec::new(),
+    });
     panic!("not the warden: {error}");
 }
 

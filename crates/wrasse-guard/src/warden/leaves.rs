@@ -7,13 +7,16 @@ use core::ffi::CStr;
 
 use crate::{
     procfs::{self, Kind},
-    sys::{self, Access, Fd, Pid},
+    protocol::ASIDE,
+    sys::{self, Access, Errno, Fd, Pid},
 };
 
 /// What their names begin with.
 const PREFIX: &[u8] = b"wrasse-";
 /// How deep gateways may be nested below one leaf. Deeper ones stay, and go with the next start.
 const DEPTH_MAX: u32 = 8;
+/// Room for the names of all controllers that there are, twice over.
+const CONTROLLERS: usize = 256;
 
 /// Where they are.
 pub(super) struct Leaves {
@@ -37,6 +40,50 @@ impl Leaves {
             }
         });
     }
+}
+
+impl Leaves {
+    /// Undoes the stepping aside, once nobody but us is there. What is refused stays as it is, for the next start.
+    pub(super) fn step_back(&self) {
+        let opened = self.parent.and_then(|parent| sys::open(parent, Access::Directory).ok());
+        let Some(home) = opened else { return };
+        if is_alone(&home).unwrap_or(false) {
+            drop(step_back(&home));
+        }
+    }
+}
+
+/// Whether we are the only one that stands aside.
+fn is_alone(home: &Fd) -> Result<bool, Errno> {
+    let aside = sys::open_at(home, ASIDE, Access::Directory)?;
+    let mut text = [0; 32];
+    let len = read(&aside, c"cgroup.procs", &mut text)?;
+    let mut digits = [0; 10];
+    let own = procfs::decimal(sys::own_pid().unsigned_abs(), &mut digits);
+    Ok(text[..len].strip_suffix(b"\n") == Some(own))
+}
+
+fn step_back(home: &Fd) -> Result<(), Errno> {
+    let mut names = [0; CONTROLLERS];
+    let len = read(home, c"cgroup.subtree_control", &mut names)?;
+    // There was none when we stepped aside: a cgroup with processes in it has none to hand down.
+    for name in names[..len].split(u8::is_ascii_whitespace).filter(|name| !name.is_empty()) {
+        let mut order = [b'-'; CONTROLLERS];
+        let Some(room) = order.get_mut(1..=name.len()) else { return Err(Errno::INVAL) };
+        room.copy_from_slice(name);
+        write(home, c"cgroup.subtree_control", &order[..=name.len()])?;
+    }
+    write(home, c"cgroup.procs", b"0")?;
+    sys::remove_directory_at(home, ASIDE)
+}
+
+fn read(directory: &Fd, name: &CStr, text: &mut [u8]) -> Result<usize, Errno> {
+    sys::read(&sys::open_at(directory, name, Access::Read)?, text)
+}
+
+fn write(directory: &Fd, name: &CStr, text: &[u8]) -> Result<(), Errno> {
+    let file = sys::open_at(directory, name, Access::Write)?;
+    sys::write(file.raw(), text).map(drop)
 }
 
 /// Whose leaf it is, by its name: `wrasse-<installation>-<instance>-<pid>-<start>-<number>`.

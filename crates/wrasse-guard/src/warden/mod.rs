@@ -113,8 +113,8 @@ impl Warden {
             self.end_all(exit_code(status));
             self.launch.leaves.remove(gateway, since);
             match (after, self.asked_to_end) {
-                (After::Exit(code), _) => sys::exit(code),
-                (After::Restart, Some(signal)) => sys::exit(128 + signal.0),
+                (After::Exit(code), _) => self.exit(code),
+                (After::Restart, Some(signal)) => self.exit(128 + signal.0),
                 (After::Restart, None) => {
                     let rest = (began + RESTART_FLOOR_MS).saturating_sub(sys::now_ms());
                     if rest > 0 {
@@ -123,6 +123,12 @@ impl Warden {
                 }
             }
         }
+    }
+
+    /// Leaves nothing behind, not even a cgroup.
+    fn exit(&self, code: i32) -> ! {
+        self.launch.leaves.step_back();
+        sys::exit(code)
     }
 
     /// Passes signals on and reaps until the gateway has ended; returns its status.

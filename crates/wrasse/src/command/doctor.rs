@@ -270,8 +270,10 @@ async fn check_containment(state: &StateDir, guard: Guard, layers: Layers, repor
     }
     if about.layers.iter().any(|layer| layer == "cgroup2") {
         let text = match about.controllers.as_slice() {
-            [] => "cgroup2 has no memory or pids controller here: limits are kept by counting"
-                .to_owned(),
+            [] => {
+                let why = about.uncontrolled.as_deref().unwrap_or("no controller");
+                format!("cgroup2 limits neither memory nor processes, counting does: {why}")
+            }
             have => format!("cgroup2 limits {}", have.join(" and ")),
         };
         report.add(Grade::Note, "containment", text);

@@ -37,8 +37,9 @@ fn become_warden(common: &Common) -> ExpectedError {
     }
     let args: Vec<OsString> = std::env::args_os().collect();
     let guard = guard(loaded.config.containment.guard);
+    let layers = layers(loaded.config.containment.layers);
     let env = allocator().into_iter().collect();
-    let error = warden::exec(&warden::WardenExec { guard, state_dir, args, env });
+    let error = warden::exec(&warden::WardenExec { guard, layers, state_dir, args, env });
     ExpectedError::new(Exit::Internal, format!("cannot start the warden: {error}"))
 }
 

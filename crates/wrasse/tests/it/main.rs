@@ -10,6 +10,7 @@ mod chain;
 mod clients;
 mod commands;
 mod confined;
+mod delegated;
 mod enemies;
 mod firings;
 mod fixtures;
