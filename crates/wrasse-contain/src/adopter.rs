@@ -39,11 +39,11 @@ impl Adopter {
         self.asked.notify_one();
     }
 
-    fn wait(&self) -> Vec<Arc<Guardian>> {
+    fn wait(&self, patience: Duration) -> Vec<Arc<Guardian>> {
         let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut lost, _) = self
             .asked
-            .wait_timeout_while(lost, TICK, |lost| lost.is_empty())
+            .wait_timeout_while(lost, patience, |lost| lost.is_empty())
             .unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut lost)
     }
@@ -51,20 +51,31 @@ impl Adopter {
 
 /// Runs for as long as the process.
 pub(crate) fn run(registry: &Registry) {
+    // Those of which somebody, moved there and no orphan of theirs, is still in the leaf.
+    let mut held: Vec<Arc<Guardian>> = Vec::new();
     loop {
-        let lost = registry.adopter.wait();
+        let patience = if held.is_empty() { TICK } else { PAUSE_MAX };
+        held.extend(registry.adopter.wait(patience));
         let processes = end_orphans(registry);
-        for guardian in lost {
-            guardian.close_leaf();
-            guardian.update(|view| view.standing = Standing::Adopted { processes });
-            tracing::info!(
-                guardian = guardian.pid(),
-                server = guardian.name,
-                processes,
-                "the tree of a lost guardian is empty"
-            );
-        }
+        held.retain(|guardian| {
+            let cleared = guardian.leaf_is_cleared();
+            if cleared {
+                finish(guardian, processes);
+            }
+            !cleared
+        });
     }
+}
+
+fn finish(guardian: &Guardian, processes: u32) {
+    guardian.close_leaf();
+    guardian.update(|view| view.standing = Standing::Adopted { processes });
+    tracing::info!(
+        guardian = guardian.pid(),
+        server = guardian.name,
+        processes,
+        "the tree of a lost guardian is empty"
+    );
 }
 
 /// Works until no orphan is left; returns how many processes it reaped.

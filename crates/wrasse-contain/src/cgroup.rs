@@ -138,7 +138,13 @@ impl Leaf {
 
     /// Kills everybody in it.
     pub(crate) fn kill(&self) {
-        kill(&self.path);
+        let _known = kill(&self.path);
+    }
+
+    /// Whether nobody is left in it, or nobody in it can be killed by it; kills who is.
+    pub(crate) fn is_cleared(&self) -> bool {
+        let events = std::fs::read_to_string(self.path.join("cgroup.events")).unwrap_or_default();
+        !events.lines().any(|line| line == "populated 1") || !kill(&self.path)
     }
 
     /// Removes it.
@@ -170,11 +176,13 @@ fn remove(leaf: &Path) -> io::Result<()> {
     std::fs::remove_dir(leaf)
 }
 
-fn kill(leaf: &Path) {
-    // Not there before Linux 5.14: the floor kills.
-    if let Err(error) = std::fs::write(leaf.join("cgroup.kill"), "1") {
+/// Whether the kernel knows how. Not before Linux 5.14: the floor kills.
+fn kill(leaf: &Path) -> bool {
+    let killed = std::fs::write(leaf.join("cgroup.kill"), "1");
+    if let Err(error) = &killed {
         tracing::debug!(%error, path = %leaf.display(), "a cgroup cannot be killed");
     }
+    killed.is_ok()
 }
 
 #[cfg(test)]
@@ -221,5 +229,21 @@ mod tests {
         assert_eq!(leaf.excess().unwrap().used, 64 << 20);
         let (_dir, leaf) = fake(&[]);
         assert_eq!(leaf.excess(), None);
+    }
+
+    // What the kernel says is the proof; where it cannot kill, the floor's alone.
+    #[test]
+    fn a_leaf_is_cleared_when_nobody_is_in_it() {
+        let populated = ("cgroup.events", "populated 1\nfrozen 0\n");
+        let (dir, leaf) = fake(&[populated, ("cgroup.kill", "")]);
+        assert!(!leaf.is_cleared());
+        assert_eq!(std::fs::read_to_string(dir.path().join("cgroup.kill")).unwrap(), "1");
+        let (_dir, leaf) =
+            fake(&[("cgroup.events", "populated 0\nfrozen 0\n"), ("cgroup.kill", "")]);
+        assert!(leaf.is_cleared());
+        let (dir, leaf) = fake(&[populated]);
+        // A plain file would be made by writing to it.
+        std::fs::create_dir(dir.path().join("cgroup.kill")).unwrap();
+        assert!(leaf.is_cleared());
     }
 }

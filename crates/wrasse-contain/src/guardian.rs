@@ -130,6 +130,11 @@ impl Guardian {
         }
     }
 
+    /// Whether nobody is left in its leaf, if it has one.
+    pub(crate) fn leaf_is_cleared(&self) -> bool {
+        self.leaf().as_ref().is_none_or(Leaf::is_cleared)
+    }
+
     /// Its tree is gone, and the leaf with it.
     pub(crate) fn close_leaf(&self) {
         if let Some(leaf) = self.leaf().take() {

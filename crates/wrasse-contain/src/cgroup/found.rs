@@ -61,7 +61,7 @@ impl Found {
     }
 
     pub(crate) fn kill(&self) {
-        kill(&self.path);
+        let _known = kill(&self.path);
     }
 
     /// Removes it; whether it is gone.

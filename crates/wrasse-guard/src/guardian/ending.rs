@@ -1,6 +1,6 @@
 //! Ending the tree, in rounds, until the kernel says that nothing is left.
 
-use super::{Guardian, Heard, Server};
+use super::{Guardian, Heard, Leaf, Server};
 use crate::{
     protocol::Event,
     sys::{self, Signal},
@@ -30,6 +30,8 @@ pub(super) struct Ended {
     /// The guardian's count at the last round.
     reaped: u32,
     left: u32,
+    /// Of these, members of the leaf that are not below us, when nobody else is left.
+    beside: u32,
     reported: Option<(u64, u32)>,
 }
 
@@ -51,6 +53,7 @@ impl Guardian {
                 pause_ms: 1,
                 reaped: self.reaped,
                 left: 0,
+                beside: 0,
                 reported: None,
             });
         }
@@ -65,8 +68,9 @@ impl Guardian {
         }
         if let Some(walk) = &mut ended.walk {
             let round = walk.round(&mut self.line);
-            ended.blind_rounds = if round.found == 0 { ended.blind_rounds + 1 } else { 0 };
-            ended.left = round.found.saturating_sub(round.ended);
+            let blind = round.found == 0 && ended.beside == 0;
+            ended.blind_rounds = if blind { ended.blind_rounds + 1 } else { 0 };
+            ended.left = round.found.saturating_sub(round.ended).max(ended.beside);
             // Patience only with what does not end: a long chain ends in many short rounds.
             ended.pause_ms = if ended.reaped == self.reaped {
                 (ended.pause_ms * 2).min(PAUSE_MAX_MS)
@@ -100,11 +104,20 @@ impl Guardian {
         self.parent.is_some_and(|gateway| sys::parent_pid() == gateway)
     }
 
+    /// We have no child left. The tree is empty once its leaf is, which its rounds see to from now on.
+    pub(super) fn childless(&mut self) {
+        let beside = self.leaf.as_ref().map_or(0, Leaf::clear);
+        if beside == 0 {
+            self.finish();
+        }
+        self.end();
+        if let Some(ended) = &mut self.ending {
+            ended.beside = beside;
+        }
+    }
+
     /// Nothing is left, or nothing was ever started.
     pub(super) fn finish(&mut self) -> ! {
-        if let Some(leaf) = &self.leaf {
-            leaf.empty();
-        }
         let heard = self.line.say(Event::Empty { reaped: self.reaped });
         let orphaned = !self.gateway_lives() || heard == Heard::No;
         // A living gateway removes it, after it has read what happened there.

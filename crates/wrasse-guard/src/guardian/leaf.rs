@@ -5,9 +5,6 @@ use core::ffi::CStr;
 
 use crate::sys::{self, Access, Errno, Fd, Table};
 
-/// How long members that are not below us may take to end.
-const EMPTY_WITHIN_MS: u64 = 500;
-
 /// An open leaf.
 pub(super) struct Leaf {
     directory: Fd,
@@ -36,19 +33,15 @@ impl Leaf {
         self.write(c"cgroup.procs", b"0")
     }
 
-    /// Kills every member, in one step that no fork escapes; not there before Linux 5.14.
-    pub(super) fn kill(&self) {
-        drop(self.write(c"cgroup.kill", b"1"));
-    }
-
-    /// Sees to it that nobody is left, for a while: members that are not below us were moved here by
-    /// somebody who may, and go with the tree. We have no child left by now, which alone is the proof.
-    pub(super) fn empty(&self) {
-        let until = sys::now_ms() + EMPTY_WITHIN_MS;
-        while self.is_populated() && sys::now_ms() < until {
-            self.kill();
-            sys::poll(&mut [], Some(2));
+    /// Kills whoever is left in it when we have no child any more; how many those are. Members that are not below us
+    /// were moved here by somebody who may, and go with the tree, which is not empty before. Where the kernel cannot
+    /// kill them (before Linux 5.14), that we have no child is the whole proof.
+    pub(super) fn clear(&self) -> u32 {
+        if !self.is_populated() || self.write(c"cgroup.kill", b"1").is_err() {
+            return 0;
         }
+        // In cgroups below it there may be more.
+        self.members().max(1)
     }
 
     /// Removes it.
@@ -61,6 +54,17 @@ impl Leaf {
     fn write(&self, name: &CStr, text: &[u8]) -> Result<(), Errno> {
         let file = sys::open_at(&self.directory, name, Access::Write)?;
         sys::write(file.raw(), text).map(drop)
+    }
+
+    fn members(&self) -> u32 {
+        let Ok(file) = sys::open_at(&self.directory, c"cgroup.procs", Access::Read) else {
+            return 0;
+        };
+        let (mut text, mut lines) = ([0; 512], 0_u32);
+        while let Ok(len @ 1..) = sys::read(&file, &mut text) {
+            lines = text[..len].iter().fold(lines, |lines, byte| lines + u32::from(*byte == b'\n'));
+        }
+        lines
     }
 
     fn is_populated(&self) -> bool {

@@ -2,14 +2,14 @@
 //!
 //! It is told what to start over its stdin, a packet socket; starts it when told to go; and ends
 //! the whole tree when told to, when the socket closes, when the gateway's pidfd fires, or when
-//! the server itself exits. It is done only when it has no child left, of any kind, and never
-//! gives up before. It carries no byte of the server's.
+//! the server itself exits. It is done only when it has no child left, of any kind, and nobody is in
+//! its leaf, and never gives up before. It carries no byte of the server's.
 //!
 //! ```text
 //! Waiting ── Go ─→ Starting ── exec ─→ Running ─┐
 //!    │                └─ no exec ─→ Failed ─────┼─ reaped ─→ Gone
 //!    └─ Kill, closed socket, gateway dead ──────┼──────────→ exit
-//!                     (any of these: the tree is being ended, until ECHILD, then exit)
+//!                     (any of these: the tree is being ended, until ECHILD and an empty leaf, then exit)
 //! ```
 //!
 //! All signals that can be blocked are: a guardian ends by its protocol, not by a stray SIGTERM to
@@ -320,7 +320,7 @@ impl Guardian {
                 Waited::Running => return,
                 Waited::NoChild => {
                     if !matches!(self.server, Server::Waiting(_)) {
-                        self.finish();
+                        self.childless();
                     }
                     return;
                 }

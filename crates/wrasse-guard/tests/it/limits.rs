@@ -193,3 +193,56 @@ fn a_stopped_tree_in_a_leaf_ends() {
     guarded.finish();
     fs::remove_dir(leaf).unwrap();
 }
+
+/// Waits for the event that is wanted; whatever else comes must not be "empty".
+fn before_empty(guarded: &Guarded, wanted: impl Fn(Event) -> bool) {
+    loop {
+        let event = guarded.event().expect("the guardian goes on");
+        if wanted(event) {
+            return;
+        }
+        assert!(!matches!(event, Event::Empty { .. }), "{event:?}");
+    }
+}
+
+// guarantee G2: a tree is not told to be empty while the kernel says that somebody is in its leaf
+#[test]
+fn a_tree_is_not_empty_before_its_leaf_is() {
+    // Plain files stand for a member that does not end, however often it is killed.
+    let leaf = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(leaf.path().join(name), text).unwrap();
+    write("cgroup.procs", "");
+    write("cgroup.kill", "");
+    write("cgroup.events", "populated 1\nfrozen 0\n");
+    let mut guarded = Guarded::new(image());
+    send(&mut guarded, "echo up; read line", Limits::default(), leaf.path());
+    start(&mut guarded);
+    guarded.wait_for("up");
+    write("cgroup.procs", "4711\n4712\n");
+    guarded.send(Order::Kill);
+    before_empty(&guarded, |event| matches!(event, Event::Exited { .. }));
+    before_empty(&guarded, |event| event == Event::Stuck { left: 2 });
+    assert_eq!(fs::read_to_string(leaf.path().join("cgroup.kill")).unwrap(), "1");
+    guarded.send(Order::Ping);
+    before_empty(&guarded, |event| event == Event::Pong);
+    write("cgroup.events", "populated 0\nfrozen 0\n");
+    guarded.finish();
+}
+
+// A member that is not below the guardian was moved here, and goes with the tree.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a process that is nobody's tree")]
+fn who_was_moved_into_a_leaf_ends_with_it() {
+    let Some(leaf) = leaf() else { return };
+    let mut moved = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let mut guarded = Guarded::new(image());
+    send(&mut guarded, "echo up; read line", Limits::default(), &leaf);
+    start(&mut guarded);
+    guarded.wait_for("up");
+    fs::write(leaf.join("cgroup.procs"), moved.id().to_string()).unwrap();
+    guarded.send(Order::Kill);
+    guarded.finish();
+    assert!(members(&leaf).is_empty());
+    assert!(!moved.wait().unwrap().success());
+    fs::remove_dir(leaf).unwrap();
+}
