@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use wrasse_testkit::fixture::Mode;
-use wrasse_testkit::station::{PATIENCE, Station};
+use wrasse_testkit::station::{PATIENCE, Station, text};
 
 use crate::hygiene::{configure, hold, named};
 
@@ -127,5 +127,45 @@ fn the_kernel_ends_a_server_at_its_memory_and_it_is_said() {
     assert_eq!(station.gateway(), gateway);
     station.assert_flat();
     assert_eq!((below(&home), read(&home, "cgroup.subtree_control")), (vec![], String::new()));
+    fs::remove_dir(home).unwrap();
+}
+
+/// Where others are too, nobody is moved and nothing is handed down, least of all `pids`, which the kernel would allow and
+/// by which no leaf could be entered any more.
+// guarantee G5
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a stranger")]
+fn beside_others_all_stay_where_they_are() {
+    let home = match delegated("others") {
+        Ok(home) => home,
+        Err(why) => {
+            eprintln!("SKIPPED beside_others_all_stay_where_they_are: {why}");
+            return;
+        }
+    };
+    let mut stranger = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    fs::write(home.join("cgroup.procs"), stranger.id().to_string()).unwrap();
+    let mut station = with_server(Mode::Ok);
+    launch_in(&mut station, &home);
+    hold(&station);
+    let there = members(&home);
+    for pid in [stranger.id(), station.warden.unwrap(), station.gateway()] {
+        assert!(there.contains(&pid), "{pid}: {there:?}");
+    }
+    assert_eq!(read(&home, "cgroup.subtree_control"), "");
+    let leaves = below(&home);
+    assert_eq!(
+        leaves.iter().map(|leaf| members(leaf).len()).collect::<Vec<_>>(),
+        [1],
+        "{leaves:?}"
+    );
+    // In the cgroup of this test, where it is not alone either.
+    let said = text(&station.cli(&["doctor"]).stdout);
+    assert!(said.contains("counting does: others are in "), "{said}");
+    station.assert_flat();
+    assert_eq!(members(&home), [stranger.id()]);
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    assert_eq!(below(&home), Vec::<PathBuf>::new());
     fs::remove_dir(home).unwrap();
 }
