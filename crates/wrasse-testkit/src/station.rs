@@ -25,9 +25,16 @@ const SIGSTOP: i32 = 19;
 /// How long anything in a test may take that is not being measured. Generous: the machine is shared.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long what a dead gateway had may take to be gone. Two seconds are promised, and the storm measures them, less the
-/// time for which the machine had none for us; a test beside others only waits for the end.
+/// How long what was let go of may take to be gone, with ladders as short as a fixture's. No figure is promised for that:
+/// a test beside others only waits for the end.
 pub const GONE: Duration = Duration::from_secs(10);
+
+/// How long what a gateway had may take to be gone when it was killed, with or without its guardians or its warden, or its
+/// warden alone. This is promised, less the time for which the machine had none for us, as the oracle counts it.
+pub const AFTER_DEATH: Duration = Duration::from_secs(2);
+
+/// How long an orderly end may take in all: the default of `gateway.shutdownDeadline`. Promised and counted likewise.
+pub const SHUTDOWN: Duration = Duration::from_secs(8);
 
 /// A place for one test.
 #[derive(Debug)]

@@ -25,6 +25,11 @@ impl Wardened {
     /// Runs `before` in a shell that then becomes a warden, by exec, above `gateway`, a script.
     /// Both run in the scenario's folder.
     fn new(before: &str, gateway: &str) -> Self {
+        Self::by(before, "", gateway)
+    }
+
+    /// [`Wardened::new`] through the words of a program that executes those that follow.
+    fn by(before: &str, through: &str, gateway: &str) -> Self {
         wrasse_testkit::signals::heed();
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let folder = tempfile::Builder::new().prefix("wrasse-warden-").tempdir().unwrap();
@@ -36,8 +41,10 @@ impl Wardened {
         let file = folder.path().join("gateway");
         fs::write(&file, gateway).unwrap();
         let path = format!("{}:/usr/bin:/bin", image().parent().unwrap().display());
-        let script =
-            format!("{before}\nexec wrasse-warden warden - - /bin/sh sh {}", file.display());
+        let script = format!(
+            "{before}\nexec {through} wrasse-warden warden - - /bin/sh sh {}",
+            file.display()
+        );
         let warden = Command::new("/bin/sh")
             .args(["-c", &script])
             .current_dir(folder.path())
@@ -61,7 +68,7 @@ impl Wardened {
     }
 
     fn code(&mut self) -> Option<i32> {
-        self.warden.wait().unwrap().code()
+        eventually("the warden ends", || self.warden.try_wait().unwrap()).code()
     }
 }
 
@@ -82,9 +89,21 @@ fn the_exit_code_comes_through() {
     }
 }
 
+/// What executes the rest of its words with SIGCHLD ignored. A shell cannot: many have a handler for it whatever they were
+/// told, which an exec resets.
+const IGNORING: &str = "python3 -c 'import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execvp(sys.argv[1], sys.argv[1:])'";
+
 #[test]
 fn an_inherited_sigchld_of_ignore_loses_no_status() {
-    let mut wardened = Wardened::new("trap '' CHLD", "sleep 0 & wait; exit 7");
+    let script = format!("exec {IGNORING} cat /proc/self/status");
+    let shown = Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let ignored = shown.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+    assert!(ignored & 1 << (Signal::CHILD.as_raw() - 1) != 0, "{shown}");
+    let mut wardened = Wardened::by("", IGNORING, "sleep 0 & wait; exit 7");
     assert_eq!(wardened.code(), Some(7));
 }
 

@@ -1,12 +1,11 @@
 //! The circumstances a gateway is launched in: by whom, with which signals, descriptors and limits. In each it works,
 //! and its death as well as its orderly end leaves nothing.
 
-use std::time::Duration;
-
 use serde_json::json;
 use wrasse_testkit::fixture::Mode;
+use wrasse_testkit::hosted::Hosted;
 use wrasse_testkit::processes::{self, Process};
-use wrasse_testkit::station::{GONE, PATIENCE, Station, eventually, has};
+use wrasse_testkit::station::{AFTER_DEATH, GONE, PATIENCE, Station, eventually, has};
 
 use crate::hygiene::{configure, hold, look, named, open_files};
 
@@ -14,6 +13,8 @@ const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
+const SIGSTOP: i32 = 19;
+const SIGCHLD_BIT: u64 = 1 << 16;
 
 /// A launcher that runs a line of python; the station's HOME may hide what a version manager put on the PATH.
 #[expect(clippy::disallowed_methods, reason = "asks the test machine's own python")]
@@ -44,7 +45,7 @@ fn holds_under(launcher: &[&str]) {
     let gateway = station.gateway();
     let warden = station.warden.take().unwrap();
     assert_eq!(station.oracle.signal(&[gateway], SIGKILL), 1);
-    let left = station.oracle.wait_until(Duration::from_secs(10), <[_]>::is_empty);
+    let left = station.oracle.wait_until(AFTER_DEATH, <[_]>::is_empty);
     assert!(left.is_ok(), "{launcher:?}: {left:#?}\n{}", station.log());
     assert_eq!(station.oracle.exit_code(warden, PATIENCE), Some(128 + SIGKILL));
     station.start();
@@ -60,6 +61,24 @@ fn under_setsid() {
     holds_under(&["setsid"]);
 }
 
+/// A set of signals, from a process's status.
+fn signals(status: &str, key: &str) -> u64 {
+    let set = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    u64::from_str_radix(set.trim(), 16).unwrap()
+}
+
+fn status(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap()
+}
+
+/// The status of a program that a launcher executes: what the gateway is given, before it changes any of it.
+#[expect(clippy::disallowed_methods, reason = "a program in the gateway's place")]
+fn launched(launcher: &[&str]) -> String {
+    let mut command = std::process::Command::new(launcher[0]);
+    let output = command.args(&launcher[1..]).args(["cat", "/proc/self/status"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// What was ignored at the start stays so, in warden and gateway, and is not passed on. TERM still drains.
 fn ignores(launcher: &[&str], signal: i32) {
     let mut station = deaf_station();
@@ -68,10 +87,9 @@ fn ignores(launcher: &[&str], signal: i32) {
     hold(&station);
     let gateway = station.gateway();
     for pid in [warden, gateway] {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
-        let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
-        assert!(mask & (1 << (signal - 1)) != 0, "{launcher:?} {pid}: {status}");
+        let status = status(pid);
+        let ignored = signals(&status, "SigIgn:");
+        assert!(ignored & (1 << (signal - 1)) != 0, "{launcher:?} {pid}: {status}");
         station.oracle.signal(&[pid], signal);
     }
     assert_eq!(station.gateway(), gateway);
@@ -101,19 +119,61 @@ fn in_the_background_of_a_script() {
     ignores(&["sh", "-c", "trap '' INT QUIT; exec \"$@\"", "sh"], SIGINT);
 }
 
-/// An ignored SIGCHLD would let the kernel reap our children, with their statuses and numbers.
+/// A launcher that is a line of python, which executes what follows.
+fn after(line: &str) -> [String; 3] {
+    python(&format!("import os, signal, sys\n{line}\nos.execvp(sys.argv[1], sys.argv[1:])"))
+}
+
+/// Neither ours nor a server.
+fn assert_nobody_ignores_sigchld(station: &mut Station) {
+    let seen = station.oracle.list();
+    assert!(!named(&seen, "wrasse-guardian").is_empty(), "{seen:#?}");
+    for process in seen {
+        // What has ended since has none.
+        let Ok(has) = std::fs::read_to_string(format!("/proc/{}/status", process.pid)) else {
+            continue;
+        };
+        assert_eq!(signals(&has, "SigIgn:") & SIGCHLD_BIT, 0, "{process:?}: {has}");
+    }
+}
+
+/// An ignored SIGCHLD would let the kernel reap our children, with their statuses and numbers. A shell cannot make one:
+/// many have a handler for it whatever they were told, which an exec resets.
 #[test]
 fn with_sigchld_ignored() {
-    let script = "trap '' CHLD; exec \"$@\"";
-    holds_under(&["sh", "-c", script, "sh"]);
+    let launcher = after("signal.signal(signal.SIGCHLD, signal.SIG_IGN)");
+    let launcher = launcher.each_ref().map(String::as_str);
+    let given = launched(&launcher);
+    assert!(signals(&given, "SigIgn:") & SIGCHLD_BIT != 0, "{given}");
+    holds_under(&launcher);
+    let mut station = deaf_station();
+    station.set_launcher(&launcher);
+    station.start();
+    hold(&station);
+    assert_nobody_ignores_sigchld(&mut station);
+    station.assert_flat();
+    // Above a shim there is no warden that would have put it right before.
+    let mut argv = launcher.map(str::to_owned).to_vec();
+    let (wrasse, fixture) = (station.wrasse(), station.program("wrasse-fixture"));
+    argv.extend([wrasse.display().to_string(), "wrap".to_owned(), "--".to_owned()]);
+    argv.extend([fixture.display().to_string(), Mode::Daemon.name().to_owned()]);
+    let mut host = Hosted::start(&mut station, &argv);
+    host.initialize(&json!({}));
+    assert_eq!(host.call_text("echo", &json!({ "text": "here" })), "here");
+    assert_nobody_ignores_sigchld(&mut station);
+    assert_eq!(host.end(&mut station), 0, "{}", station.log());
+    station.assert_empty();
 }
 
 #[test]
 fn with_everything_blocked() {
-    let [program, dash_c, script] = python(
-        "import os,signal,sys\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1,65))\nos.execvp(sys.argv[1], sys.argv[1:])",
-    );
-    holds_under(&[&program, &dash_c, &script]);
+    let launcher = after("signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))");
+    let launcher = launcher.each_ref().map(String::as_str);
+    let given = launched(&launcher);
+    // All but the two that nobody can block, and the two that the C library keeps for itself.
+    let kept = [SIGKILL, SIGSTOP, 32, 33].map(|signal| 1 << (signal - 1)).iter().sum::<u64>();
+    assert_eq!(signals(&given, "SigBlk:") | kept, u64::MAX, "{given}");
+    holds_under(&launcher);
 }
 
 #[test]
@@ -250,7 +310,7 @@ impl Nested {
 
     /// The tree of the outer server is gone, the inner gateway with it; afterwards each starts again and is flat.
     fn flat(mut self) {
-        let left = self.outer.oracle.wait_until(Duration::from_secs(10), <[_]>::is_empty);
+        let left = self.outer.oracle.wait_until(AFTER_DEATH, <[_]>::is_empty);
         assert!(left.is_ok(), "{left:#?}\n{}\n{}", self.outer.log(), self.inner.log());
         for mut station in [self.inner, self.outer] {
             station.warden = None;
