@@ -4,7 +4,7 @@
 use serde_json::json;
 use wrasse_testkit::fixture::Mode;
 use wrasse_testkit::processes::Process;
-use wrasse_testkit::station::{GONE, PATIENCE, Station};
+use wrasse_testkit::station::{AFTER_DEATH, PATIENCE, Station};
 
 const SIGKILL: i32 = 9;
 
@@ -53,7 +53,7 @@ fn pair(choose: impl FnOnce(u32, u32, Vec<u32>) -> Vec<u32>) {
     assert_eq!(guardians.len(), 4, "{:#?}", station.oracle.list());
     let victims = choose(warden, gateway, guardians);
     station.kill_at_once(&victims);
-    let left = station.oracle.wait_until(GONE, <[_]>::is_empty);
+    let left = station.oracle.wait_until(AFTER_DEATH, <[_]>::is_empty);
     assert!(left.is_ok(), "{left:#?}\n{}", station.log());
     station.start();
     station.assert_flat();
@@ -96,7 +96,7 @@ fn each_way_of_executing_the_guard_holds() {
         let gateway = station.gateway();
         let warden = station.warden.take().unwrap();
         station.oracle.signal(&[gateway], SIGKILL);
-        let left = station.oracle.wait_until(GONE, <[_]>::is_empty);
+        let left = station.oracle.wait_until(AFTER_DEATH, <[_]>::is_empty);
         assert!(left.is_ok(), "{guard}: {left:#?}\n{}", station.log());
         assert_eq!(station.oracle.exit_code(warden, PATIENCE), Some(137));
     }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use wrasse_testkit::fixture::Mode;
 use wrasse_testkit::processes::{self, Process};
-use wrasse_testkit::station::{GONE, PATIENCE, Station, eventually, free_port, install, text};
+use wrasse_testkit::station::{
+    AFTER_DEATH, GONE, PATIENCE, Station, eventually, free_port, install, text,
+};
 
 use super::hygiene::{configure, hold, look};
 
@@ -251,7 +253,7 @@ fn nobody_goes_on_writing_after_the_gateway_died() {
     let gateway = station.gateway();
     station.warden = None;
     station.oracle.signal(&[gateway], SIGKILL);
-    let left = station.oracle.wait_until(GONE, <[_]>::is_empty);
+    let left = station.oracle.wait_until(AFTER_DEATH, <[_]>::is_empty);
     assert!(left.is_ok(), "{left:#?}\n{}", station.log());
     let end = size();
     std::thread::sleep(Duration::from_millis(200));

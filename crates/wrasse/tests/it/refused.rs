@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
-use wrasse_testkit::station::{GONE, PATIENCE, Station, text};
+use wrasse_testkit::station::{AFTER_DEATH, PATIENCE, Station, text};
 
 use super::chain::{busy_in, guardians};
 use super::hygiene;
@@ -46,7 +46,7 @@ fn command(station: &Station, rules: &[&str], args: &[&str]) -> std::process::Ou
 }
 
 fn left_after(station: &mut Station, what: &str) {
-    let left = station.oracle.wait_until(GONE, <[_]>::is_empty);
+    let left = station.oracle.wait_until(AFTER_DEATH, <[_]>::is_empty);
     assert!(left.is_ok(), "{what}: {left:#?}\n{}", station.log());
 }
 
@@ -82,7 +82,7 @@ fn every_link(rules: &[&str]) {
     let mut station = busy_in(without(rules), "auto");
     let all = guardians(&station.oracle.list());
     station.oracle.signal(&all, SIGKILL);
-    station.assert_no_servers(GONE);
+    station.assert_no_servers(AFTER_DEATH);
     station.assert_logs("a guardian died above a living tree");
     // The warden alone: the gateway ends every tree and itself.
     let warden_pid = warden(&mut station);

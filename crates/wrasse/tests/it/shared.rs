@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use wrasse_testkit::hosted::Hosted;
 use wrasse_testkit::processes::Process;
-use wrasse_testkit::station::{PATIENCE, Station, eventually};
+use wrasse_testkit::station::{AFTER_DEATH, PATIENCE, Station, eventually};
 
 const KILL: i32 = 9;
 
@@ -196,7 +196,7 @@ fn nothing_is_left_when_all_shims_are_killed() {
         let mut pids: Vec<u32> = hosts.iter().map(|host| host.pid).collect();
         pids.extend(hosts.iter().map(|host| host.shim(&mut station)));
         station.kill_at_once(&pids);
-        let left = station.oracle.wait_until(std::time::Duration::from_secs(4), <[_]>::is_empty);
+        let left = station.oracle.wait_until(AFTER_DEATH, <[_]>::is_empty);
         assert!(left.is_ok(), "{server}: {left:#?}\n{}", station.log());
         assert_flat(&mut station);
     }

@@ -1,10 +1,8 @@
 //! The programs are replaced or removed, under a running gateway and between two: what is executed then.
 
-use std::time::Duration;
-
 use serde_json::json;
 use wrasse_testkit::fixture::Mode;
-use wrasse_testkit::station::{GONE, Station, install, install_other};
+use wrasse_testkit::station::{AFTER_DEATH, GONE, Station, install, install_other};
 
 use super::hygiene::{configure, hold, link, look, station};
 
@@ -42,7 +40,7 @@ fn upgrade(guard: &str) {
     hold(&station);
     station.warden = None;
     station.oracle.signal(&[new], SIGKILL);
-    let left = station.oracle.wait_until(Duration::from_secs(10), <[_]>::is_empty);
+    let left = station.oracle.wait_until(AFTER_DEATH, <[_]>::is_empty);
     assert!(left.is_ok(), "{guard}: {left:#?}\n{}", station.log());
     station.start();
     station.assert_flat();

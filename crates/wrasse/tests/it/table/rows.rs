@@ -1,10 +1,9 @@
 //! The rows: each brings a situation about, and looks.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use wrasse_testkit::fixture::Mode;
-use wrasse_testkit::station::{GONE, PATIENCE, Station, eventually};
+use wrasse_testkit::processes::{self, Process};
+use wrasse_testkit::station::{AFTER_DEATH, GONE, PATIENCE, SHUTDOWN, Station, eventually};
 
 use super::cell::{
     FIXTURES, answers, begin, configure, expect_end, expect_recorded, flat, key, let_go, station,
@@ -162,7 +161,16 @@ fn guardian_killed() {
         .iter()
         .map(|instance| u32::try_from(instance["guardian_pid"].as_u64().unwrap()).unwrap())
         .collect();
+    let below: Vec<Process> =
+        guardians.iter().flat_map(|guardian| processes::descendants(*guardian)).collect();
     assert!(station.oracle.signal(&guardians, SIGKILL) >= 7, "{ps:#}");
+    let survives = |seen: &[Process]| {
+        let same =
+            |one: &Process, other: &Process| (one.pid, one.start) == (other.pid, other.start);
+        seen.iter().any(|one| below.iter().any(|other| same(one, other)))
+    };
+    let left = station.oracle.wait_until(AFTER_DEATH, |seen| !survives(seen));
+    assert!(left.is_ok(), "{left:#?}\n{}", station.log());
     for (_, run) in &runs {
         expect_end(&station, run, "success");
     }
@@ -312,7 +320,7 @@ fn gateway_terminated() {
     let (mut station, _) = busy(json!({}));
     let warden = station.warden.take().unwrap();
     station.oracle.signal(&[warden], SIGTERM);
-    let code = station.oracle.exit_code(warden, Duration::from_secs(20));
+    let code = station.oracle.exit_code(warden, SHUTDOWN);
     assert_eq!(code, Some(0), "{}", station.log());
     station.assert_flat();
     let ended = station.query("SELECT count(*) FROM runs WHERE end_reason = 'gateway_stopped'");
@@ -339,15 +347,15 @@ fn gateway_killed() {
     let gateway = station.gateway();
     let warden = station.warden.take().unwrap();
     station.oracle.signal(&[gateway], SIGKILL);
-    let left = station.oracle.wait_until(Duration::from_secs(2), <[_]>::is_empty);
+    let left = station.oracle.wait_until(AFTER_DEATH, <[_]>::is_empty);
     assert!(left.is_ok(), "{left:#?}\n{}", station.log());
-    assert_eq!(station.oracle.exit_code(warden, GONE), Some(137));
+    assert_eq!(station.oracle.exit_code(warden, PATIENCE), Some(137));
     station.start();
     expect_all(&station, &runs, "gateway_lost");
     flat(station);
 }
 
-/// SIGKILL of the warden alone: the gateway ends every tree at once and exits 70.
+/// SIGKILL of the warden alone: within 2 s the gateway has ended every tree, and exits 70.
 // failure mode F5
 #[test]
 fn warden_killed() {
@@ -355,8 +363,9 @@ fn warden_killed() {
     let gateway = station.gateway();
     let warden = station.warden.take().unwrap();
     station.oracle.signal(&[warden], SIGKILL);
-    assert_eq!(station.oracle.exit_code(gateway, GONE), Some(70), "{}", station.log());
-    station.assert_empty();
+    let left = station.oracle.wait_until(AFTER_DEATH, <[_]>::is_empty);
+    assert!(left.is_ok(), "{left:#?}\n{}", station.log());
+    assert_eq!(station.oracle.exit_code(gateway, PATIENCE), Some(70), "{}", station.log());
     station.start();
     for (mode, run) in &runs {
         if *mode != Mode::ExitNow {
@@ -394,7 +403,8 @@ fn default_ladder() {
         });
         let took = |ended: &Value| ended["tookMs"].as_u64().unwrap();
         let longest = released.as_array().unwrap().iter().map(took).max();
-        // Six seconds are promised, and the storm measures them, less the time for which the machine had none for us.
+        // Nine end at once here, beside other tests. The six seconds that one may take are measured in
+        // `house::the_default_ladder_takes_six_seconds_at_most`.
         let late = GONE.as_millis();
         assert!(longest.map(u128::from) < Some(late), "{mode:?}: {released:#}\n{}", station.log());
         if mode == Mode::TermDeaf {
