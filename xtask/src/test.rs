@@ -1,11 +1,16 @@
 //! `cargo xtask test`: installs what the tests need, builds the programs they run, runs all of them.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
 
-use crate::shell::{cargo, has, run as start};
+use crate::shell::{capture, cargo, has, run as start};
+
+/// The crates whose tests are played again in a container's confinement.
+const SUITES: [&str; 2] = ["/wrasse-guard/Cargo.toml", "/wrasse-contain/Cargo.toml"];
 
 pub(crate) fn run(filter: Option<&str>) -> anyhow::Result<()> {
     if let Err(error) = node() {
@@ -16,10 +21,33 @@ pub(crate) fn run(filter: Option<&str>) -> anyhow::Result<()> {
     // The end-to-end tests run these as programs; cargo builds them for no test by itself.
     start(&mut cargo(&["build", "--locked", "--bins", "-p", "wrasse", "-p", "wrasse-testkit"]))?;
     let mut test = cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
+    test.env("WRASSE_TEST_SUITES", suites()?);
     if let Some(filter) = filter {
         test.arg("--").arg(filter);
     }
     start(&mut test)
+}
+
+/// Builds all tests, and says where the suites are that `wrasse/confined` plays again: those of the crates that contain.
+fn suites() -> anyhow::Result<OsString> {
+    let build = ["test", "--locked", "--workspace", "--no-run"];
+    let mut build = cargo(&build);
+    let messages = capture(build.arg("--message-format=json-render-diagnostics"))?;
+    let mut found = Vec::new();
+    for message in messages.lines() {
+        let message: Value = serde_json::from_str(message)?;
+        let is_one = SUITES.iter().any(|manifest| {
+            message["manifest_path"].as_str().is_some_and(|path| path.ends_with(manifest))
+        });
+        if is_one
+            && message["target"]["name"] == "it"
+            && let Some(executable) = message["executable"].as_str()
+        {
+            found.push(executable.to_owned());
+        }
+    }
+    ensure!(found.len() == SUITES.len(), "where are the tests of {SUITES:?}? only {found:?}");
+    Ok(std::env::join_paths(found)?)
 }
 
 /// Node.js, and what npm needs to build sqlite's binding. Installed where we may; else the tests that need it say that

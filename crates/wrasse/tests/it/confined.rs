@@ -1,17 +1,34 @@
-//! As in a container: rows of the other modules once more, without CAP_SYS_ADMIN, under a filter equal to that of
-//! Docker's default profile and with read-only cgroup file systems; as root and as an ordinary user.
+//! As in a container: the suites once more, without CAP_SYS_ADMIN, under a filter equal to that of Docker's default profile
+//! and with read-only cgroup file systems. This program but for [`LEFT_OUT`], and those of `wrasse-guard` and
+//! `wrasse-contain`; as root and, with fewer rows, as an ordinary user.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use wrasse_testkit::nobody::can_be;
-use wrasse_testkit::station::{bins, install};
+use wrasse_testkit::station::{bins, install, text};
 
 /// Set for the test program itself when it is confined.
 const CONFINED: &str = "WRASSE_TEST_CONFINED";
-/// What is played again. A process that dies in whatever way, every link of the chain, an orderly end, a launch.
+/// Where `cargo xtask test` says that the programs of the other two suites are.
+const SUITES: &str = "WRASSE_TEST_SUITES";
+/// What is not played again of any suite: the beginning of its name, and why.
+const LEFT_OUT: [(&str, &str); 10] = [
+    ("pid_one::", "every test makes a PID namespace, which nobody may there"),
+    ("soak::", "counts for minutes what is held, half of it in a PID namespace"),
+    ("storm::", "a hundred rounds of minutes; chain, table and enemies have its deaths"),
+    ("house::", "hundreds of servers at once show what they cost, which nothing there changes"),
+    ("firings::", "many firings show what stays of them, which nothing there changes"),
+    ("clients::", "reference clients speak to the doors: no containment"),
+    ("foreign::", "files and processes of other hosts: no containment of ours"),
+    ("import::", "configuration files of other hosts: no containment"),
+    ("input::", "what is wrong with a configuration, a database or a request: no containment"),
+    ("members::a_member_that_proc_hides_ends", "mounts a /proc that hides"),
+];
+/// What an ordinary user plays again of this program: a process that dies in whatever way, every link of the chain, an
+/// orderly end, a launch. All of the other suites.
 const ROWS: [&str; 13] = [
     "confined::the_confinement_is_in_force",
     "chain::",
@@ -83,24 +100,48 @@ fn every_row_is_a_test() {
     }
 }
 
-/// Plays the rows with another copy of this program, and waits for it.
+/// The other two suites. Without them their tests here have nothing to play.
+fn suites(test: &str) -> Vec<PathBuf> {
+    let Some(paths) = std::env::var_os(SUITES) else {
+        eprintln!("SKIPPED {test}, the other suites: only `cargo xtask test` says where they are");
+        return Vec::new();
+    };
+    std::env::split_paths(&paths).collect()
+}
+
+/// The words that leave out of a suite what is [`LEFT_OUT`], as far as it has that.
+#[expect(clippy::disallowed_methods, reason = "asks a test program for its tests")]
+fn all_but_left_out(program: &Path) -> Vec<&'static str> {
+    let listed = Command::new(program).arg("--list").output().unwrap();
+    let tests = text(&listed.stdout);
+    let (mut words, mut names) = (Vec::new(), tests.lines());
+    for (name, why) in LEFT_OUT {
+        if names.clone().any(|test| test.starts_with(name)) {
+            eprintln!("left out confined: {name} ({why})");
+            words.extend(["--skip", name]);
+        }
+    }
+    assert!(names.any(|test| test.ends_with(": test")), "{} has no tests", program.display());
+    words
+}
+
+/// Plays a suite, confined, and waits for it.
 #[expect(clippy::disallowed_methods, reason = "starts itself confined")]
-fn play(user: Option<u32>, program: &Path) {
+fn play(user: Option<u32>, program: &Path, words: &[&str]) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/confined.py");
     let [python, ..] = super::host::python("");
+    let folder = program.parent().unwrap();
     let mut command = Command::new(python);
     command.arg(script);
     if let Some(user) = user {
+        let home = folder.parent().unwrap().join("home");
         command.args(["--user", &user.to_string()]);
-        command.env("HOME", program.parent().unwrap()).env_remove("TMPDIR");
+        command.env("WRASSE_TEST_STATE_DIR", home.join("state"));
+        command.env("HOME", home);
+        command.env_remove("TMPDIR");
     }
-    let mut child = command
-        .arg(program)
-        .args(ROWS)
-        .env(CONFINED, "1")
-        .current_dir(program.parent().unwrap())
-        .spawn()
-        .unwrap();
+    let mut child =
+        command.arg(program).args(words).env(CONFINED, "1").current_dir(folder).spawn().unwrap();
     let end = Instant::now() + DEADLINE;
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -113,40 +154,76 @@ fn play(user: Option<u32>, program: &Path) {
         std::thread::sleep(Duration::from_millis(50));
     };
     if status.code() == Some(CANNOT) {
-        eprintln!("SKIPPED the_guarantees_hold in a container's confinement: see above");
+        eprintln!("SKIPPED {} in a container's confinement: see above", program.display());
         return;
     }
-    assert!(status.success(), "confined: {status}");
+    assert!(status.success(), "{} confined: {status}", program.display());
 }
 
 #[test]
 fn the_guarantees_hold_in_a_container_s_confinement() {
-    if std::env::var_os(CONFINED).is_none() {
-        play(None, &std::env::current_exe().unwrap());
+    if std::env::var_os(CONFINED).is_some() {
+        return;
+    }
+    let own = std::env::current_exe().unwrap();
+    for program in
+        [own].into_iter().chain(suites("the_guarantees_hold_in_a_container_s_confinement"))
+    {
+        play(None, &program, &all_but_left_out(&program));
     }
 }
 
 /// As nobody, from copies of the programs where an ordinary user may read them.
 #[test]
 fn the_guarantees_hold_there_for_an_ordinary_user() {
+    let test = "the_guarantees_hold_there_for_an_ordinary_user";
     if std::env::var_os(CONFINED).is_some() {
         return;
     }
     let folder = tempfile::Builder::new().prefix("wrasse-confined-").tempdir().unwrap();
-    let open = |path: &Path, mode: u32| {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let open = |path: &Path| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
     };
-    open(folder.path(), 0o755);
+    open(folder.path());
     if let Err(why) = can_be(NOBODY, folder.path()) {
-        eprintln!("SKIPPED the_guarantees_hold_there_for_an_ordinary_user: {why}");
+        eprintln!("SKIPPED {test}: {why}");
         return;
     }
-    let own = std::env::current_exe().unwrap();
-    let programs = ["wrasse", "wrasse-fixture", "wrasse-oracle"].map(|name| bins().join(name));
-    for program in programs.iter().chain([&own]) {
-        let copy = folder.path().join(program.file_name().unwrap());
-        install(program, &copy);
-        open(&copy, 0o755);
+    for name in ["deps", "examples", "home"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
     }
-    play(Some(NOBODY), &folder.path().join(own.file_name().unwrap()));
+    chown(folder.path().join("home"), Some(NOBODY), Some(NOBODY)).unwrap();
+    let copy = |program: &Path, to: &str| {
+        let copy = folder.path().join(to).join(program.file_name().unwrap());
+        install(program, &copy);
+        open(&copy);
+        copy
+    };
+    for name in ["wrasse", "wrasse-fixture", "wrasse-fixture-host", "wrasse-oracle", "wrasse-shim"]
+    {
+        copy(&bins().join(name), "");
+    }
+    play(Some(NOBODY), &copy(&std::env::current_exe().unwrap(), "deps"), &ROWS);
+    for program in suites(test) {
+        // The suite of the guard has a program beside it.
+        let itself = program.parent().unwrap().with_file_name("examples/itself");
+        if itself.is_file() {
+            copy(&itself, "examples");
+        }
+        play(Some(NOBODY), &copy(&program, "deps"), &all_but_left_out(&program));
+    }
+}
+
+/// A name that fits nothing would leave nothing out, and hide that its reason is gone.
+#[test]
+fn what_is_left_out_exists() {
+    let mut programs = vec![std::env::current_exe().unwrap()];
+    programs.extend(suites("what_is_left_out_exists"));
+    if programs.len() == 1 {
+        return;
+    }
+    let all: Vec<&str> = programs.iter().flat_map(|program| all_but_left_out(program)).collect();
+    for (name, _) in LEFT_OUT {
+        assert!(all.contains(&name), "{name}");
+    }
 }
