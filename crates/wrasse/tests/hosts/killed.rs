@@ -14,6 +14,12 @@ use crate::wrapped::wrap;
 
 const SIGKILL: i32 = 9;
 
+/// Where the server that is deaf to it notes the end of its stdin.
+const STDIN_ENDED: &str = "stdin-ended";
+
+/// How long the ladder waits after that.
+const EOF_RUNG: Duration = Duration::from_secs(2);
+
 /// How long a wrapped tree may outlive its shim's parent.
 const AFTER_PARENT: Duration = Duration::from_secs(2);
 
@@ -27,7 +33,9 @@ fn five_servers_in_use(test: &str, version: Version) -> Option<OpenClaw> {
     let mut servers = host.report_servers();
     for (name, mode) in [("deaf", Mode::EofDeaf), ("daemon", Mode::Daemon)] {
         let program = host.station.program("wrasse-fixture");
-        servers[name] = json!({ "command": program, "args": [mode.name()] });
+        // The first notes the end of its stdin there; the other has no use for it.
+        let note = host.station.path(STDIN_ENDED);
+        servers[name] = json!({ "command": program, "args": [mode.name(), note] });
     }
     host.configure(&servers);
     wrap(&host);
@@ -122,12 +130,21 @@ fn a_deleted_session_of_2026_9_6_ends_by_the_ladder() {
     let test = "a_deleted_session_of_2026_9_6_ends_by_the_ladder";
     let Some(mut host) = five_servers_in_use(test, Version::V2026_9_6) else { return };
     let gateway = host.gateway();
+    let servers = host.look().servers;
+    let deaf = servers.iter().find(|process| process.cmdline.contains(Mode::EofDeaf.name()));
+    let deaf = watch(deaf.unwrap_or_else(|| panic!("{servers:#?}")).pid);
     host.call("sessions.delete", &json!({ "key": "agent:main:explicit:kept" }));
     let left = host.station.oracle.wait_until(Duration::from_secs(15), |seen| {
         !seen.iter().any(|process| process.name.starts_with("wrasse-"))
     });
     assert!(left.is_ok(), "{left:#?}\n{}", host.log());
     assert_eq!(host.gateway(), gateway);
+    let ended = deaf.join().unwrap().expect("the deaf server ended");
+    let noted = std::fs::metadata(host.station.path(STDIN_ENDED)).unwrap().modified().unwrap();
+    let lived = noted.elapsed().unwrap().saturating_sub(ended.elapsed());
+    table::note(test, &format!("the deaf server lived {} ms without stdin", lived.as_millis()));
+    // Times of files are a few milliseconds late.
+    assert!(lived + Duration::from_millis(100) >= EOF_RUNG, "killed after {lived:?}");
     let look = host.look();
     table::row(test, "deleted", &look);
     assert!(look.servers.is_empty(), "{look:#?}");
