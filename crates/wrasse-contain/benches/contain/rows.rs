@@ -244,6 +244,19 @@ impl Held {
             memory: own.memory,
         }
     }
+
+    /// The thread that watches guardians lets go of the last one a moment after it has told of its end. What is still
+    /// held after a second is held for good.
+    async fn settled(fds: usize) -> Self {
+        let end = Instant::now() + Duration::from_secs(1);
+        loop {
+            let held = Self::now();
+            if held.fds <= fds || Instant::now() >= end {
+                return held;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
 }
 
 /// Descriptors, threads and zombies after many trees.
@@ -262,7 +275,7 @@ pub(crate) async fn cycles(containment: &Containment, pace: Pace, table: &mut Ta
     for number in 0..count {
         left += cycle(number).await;
     }
-    let after = Held::now();
+    let after = Held::settled(before.fds).await;
     let flat =
         (before.fds, before.threads, 0, 0) == (after.fds, after.threads, after.children, left);
     table.row(
